@@ -1,0 +1,58 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+from trytond.exceptions import UserWarning
+from trytond.model.exceptions import AccessError, ValidationError
+
+
+class DomainError(ValidationError):
+    pass
+
+
+class ConditionError(ValidationError):
+    pass
+
+
+class TemplateError(ValidationError):
+    pass
+
+
+class ActivityError(ValidationError):
+    pass
+
+
+class ScenarioModelError(AccessError):
+    pass
+
+
+class ActivityPassedError(AccessError):
+    pass
+
+
+class RunWarning(UserWarning):
+    pass
+
+
+class Outcome(Exception):
+    """What ends the execution of an activity on one record
+
+    reason -- symbol of marketing.automation.record.activity:reason
+    detail -- text from outside (a server's answer, an exception), or None
+    """
+    state = None
+
+    def __init__(self, reason, detail=None):
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Skip(Outcome):
+    "Nothing is wrong but the record must not have this activity"
+    state = 'skipped'
+
+
+class Failure(Outcome):
+    "The activity can not be done until somebody corrects something"
+    state = 'failed'

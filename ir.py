@@ -1,0 +1,75 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+import datetime as dt
+
+from trytond.model import fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+from trytond.transaction import Transaction
+
+
+class Cron(metaclass=PoolMeta):
+    __name__ = 'ir.cron'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.method.selection.extend([
+                ('marketing.automation.scenario|trigger',
+                    "Enter Records into Marketing Scenarios"),
+                ('marketing.automation.record.activity|process',
+                    "Do Marketing Activities"),
+                ])
+        cls._notifications.add('marketing.automation.scenario|trigger')
+
+
+class Email(metaclass=PoolMeta):
+    __name__ = 'ir.email'
+
+    marketing_automation_activity = fields.Many2One(
+        'marketing.automation.activity', "Activity", readonly=True,
+        states={
+            'invisible': ~Eval('marketing_automation_activity'),
+            })
+    marketing_automation_record = fields.Many2One(
+        'marketing.automation.record', "Record", readonly=True,
+        states={
+            'invisible': ~Eval('marketing_automation_record'),
+            })
+
+    def get_user(self, name):
+        if (self.marketing_automation_activity
+                or self.marketing_automation_record):
+            return None
+        return super().get_user(name)
+
+    @classmethod
+    def file_marketing(cls, emails):
+        """File sent e-mails, in two statements
+
+        emails -- list of dictionaries of column values, with the address of
+                  the only recipient as address
+        """
+        pool = Pool()
+        Address = pool.get('ir.email.address')
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        table = cls.__table__()
+        address = Address.__table__()
+        if not emails:
+            return
+        common = [transaction.user, dt.datetime.now()]
+        names = [n for n in emails[0] if n != 'address']
+        cursor.execute(*table.insert(
+                [table.create_uid, table.create_date,
+                    *(getattr(table, n) for n in names)],
+                [[*common, *(e[n] for n in names)] for e in emails],
+                returning=[table.id, table.message_id]))
+        ids = {message_id: id_ for id_, message_id in cursor.fetchall()}
+        cursor.execute(*address.insert(
+                [address.create_uid, address.create_date,
+                    address.email, address.address],
+                [[*common, ids[e['message_id']], e['address']]
+                    for e in emails]))

@@ -1,0 +1,665 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""The journey: scenarios take records in and walk them through activities"""
+import datetime as dt
+from collections import defaultdict
+
+from sql import Null
+from sql.aggregate import Count
+
+from trytond.i18n import gettext
+from trytond.model import (
+    DeactivableMixin, Index, ModelSQL, ModelView, Workflow, fields,
+    sequence_ordered)
+from trytond.pool import Pool
+from trytond.pyson import Bool, Eval, If, TimeDelta
+from trytond.transaction import Transaction, inactive_records
+
+from . import check, entry
+from .delivery import PENDING
+from .exceptions import (
+    ActivityError, ActivityPassedError, RunWarning, ScenarioModelError)
+from .mixin import MarketingAutomationMixin
+
+_scenario_locked = {
+    'readonly': Eval('state', 'draft') == 'running',
+    }
+_email = {
+    'invisible': Eval('action') != 'send_email',
+    }
+
+
+def rate(part, whole):
+    "Return the quotient as float in [0, 1] with 4 digits, 0 for no whole"
+    return round(part / whole, 4) if whole else 0.0
+
+
+class Scenario(Workflow, ModelSQL, ModelView):
+    __name__ = 'marketing.automation.scenario'
+
+    name = fields.Char("Name", translate=True)
+    model = fields.Selection(
+        'get_models', "Model", required=True, states=_scenario_locked,
+        help="What enters the scenario.")
+    domain = fields.Char(
+        "Domain", required=True, states=_scenario_locked,
+        help="The records that match enter the scenario, each of them once.\n"
+        "An empty list stands for all the records.")
+    matching_count = fields.Function(fields.Integer(
+            "Matching Records",
+            help="How many records match the domain now, "
+            "without those that unsubscribed."),
+        'on_change_with_matching_count')
+    activities = fields.One2Many(
+        'marketing.automation.activity', 'parent', "Activities")
+    unsubscribable = fields.Boolean(
+        "Unsubscribable",
+        help="Check to unsubscribe the party as well, "
+        "so that none of its other records enters the scenario.")
+    tracking = fields.Selection([
+            ('individual', "Individual"),
+            ('aggregate', "Aggregate"),
+            ('none', "None"),
+            ], "Tracking", required=True, sort=False,
+        help="Individual: opens and clicks are known for each record "
+        "and start activities.\n"
+        "Aggregate: they are only counted by activity.\n"
+        "None: e-mails contain neither tracked links nor a pixel.")
+    state = fields.Selection([
+            ('draft', "Draft"),
+            ('running', "Running"),
+            ('stopped', "Stopped"),
+            ], "State", required=True, readonly=True, sort=False)
+
+    record_count = fields.Function(
+        fields.Integer("Records"), 'get_record_count')
+    record_count_blocked = fields.Function(
+        fields.Integer("Records Blocked"), 'get_record_count')
+    block_rate = fields.Function(
+        fields.Float("Block Rate", digits=(1, 4)), 'get_record_count')
+    block_rate_trend = fields.Function(
+        fields.Char("Block Rate Trend"), 'get_trend')
+    waiting_count = fields.Function(fields.Integer(
+            "Waiting", help="Activities that are planned for later."),
+        'get_progress')
+    sending_count = fields.Function(fields.Integer(
+            "Due", help="Activities that are due and being worked on."),
+        'get_progress')
+    done_count = fields.Function(fields.Integer("Done"), 'get_progress')
+    skipped_count = fields.Function(fields.Integer(
+            "Skipped", help="Activities that were not for the record."),
+        'get_progress')
+    failed_count = fields.Function(fields.Integer("Failed"), 'get_progress')
+    progress = fields.Function(fields.Float(
+            "Progress", digits=(1, 4),
+            help="The part of what has become due that is finished."),
+        'get_progress')
+    entry_at = fields.DateTime(
+        "Last Entry", readonly=True,
+        help="When records were last looked for.")
+    entry_error = fields.Text(
+        "Entry Error", readonly=True,
+        states={
+            'invisible': ~Eval('entry_error'),
+            },
+        help="Why no records could be looked for.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(
+                t,
+                (t.state, Index.Equality(cardinality='low')),
+                where=t.state.in_(['draft', 'running'])))
+        cls._transitions |= {
+            ('draft', 'running'),
+            ('running', 'stopped'),
+            ('stopped', 'running'),
+            ('stopped', 'draft'),
+            }
+        cls._buttons.update(
+            draft={
+                'invisible': Eval('state') != 'stopped',
+                'depends': ['state'],
+                },
+            run={
+                'invisible': ~Eval('state').in_(['draft', 'stopped']),
+                'icon': 'tryton-launch',
+                'depends': ['state'],
+                },
+            stop={
+                'invisible': Eval('state') != 'running',
+                'depends': ['state'],
+                },
+            )
+
+    @classmethod
+    def __register__(cls, module):
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        super().__register__(module)
+        # Migration from the published module: the column is new
+        cursor.execute(*table.update(
+                [table.tracking], ['individual'],
+                where=table.tracking == Null))
+
+    @classmethod
+    def default_state(cls):
+        return 'draft'
+
+    @classmethod
+    def default_domain(cls):
+        return '[]'
+
+    @classmethod
+    def default_unsubscribable(cls):
+        return False
+
+    @classmethod
+    def default_tracking(cls):
+        return 'individual'
+
+    @classmethod
+    def get_models(cls):
+        pool = Pool()
+        Model = pool.get('ir.model')
+        return [
+            (name, Model.get_name(name)) for name, klass in pool.iterobject()
+            if issubclass(klass, MarketingAutomationMixin)]
+
+    def get_rec_name(self, name):
+        return self.name or f'({self.id})'
+
+    @fields.depends('model', 'domain')
+    def on_change_with_matching_count(self, name=None):
+        if not self.model or not self.domain:
+            return None
+        try:
+            return entry.Audience(self).count()
+        except Exception:
+            # What is wrong is said when the scenario is saved
+            return None
+
+    @classmethod
+    def get_record_count(cls, scenarios, names):
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        table = Record.__table__()
+        cursor = Transaction().connection.cursor()
+        result = {name: defaultdict(int) for name in names}
+
+        def store(id_, **values):
+            for name in names:
+                result[name][id_] = values[name]
+
+        for scenario in scenarios:
+            store(scenario.id,
+                record_count=(
+                    scenario.matching_count or 0
+                    if scenario.state == 'draft' else 0),
+                record_count_blocked=0,
+                block_rate=0.0)
+        entered = [s.id for s in scenarios if s.state != 'draft']
+        cursor.execute(*table.select(
+                table.scenario, Count(), Count(filter_=table.blocked),
+                where=fields.SQL_OPERATORS['in'](table.scenario, entered),
+                group_by=table.scenario))
+        for id_, count, blocked in cursor:
+            store(id_,
+                record_count=count,
+                record_count_blocked=blocked,
+                block_rate=rate(blocked, count))
+        return result
+
+    @classmethod
+    def get_trend(cls, scenarios, name):
+        pool = Pool()
+        Reporting = pool.get('marketing.automation.reporting.scenario')
+        return Reporting.get_trends('scenario', scenarios, [name])[name]
+
+    @classmethod
+    def get_progress(cls, scenarios, names):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        activity = Activity.__table__()
+        table = RecordActivity.__table__()
+        cursor = Transaction().connection.cursor()
+        result = {name: defaultdict(int) for name in names}
+        due = (table.state.in_(PENDING)
+            & (table.at <= dt.datetime.now()))
+        cursor.execute(*table
+            .join(activity, condition=table.activity == activity.id)
+            .select(
+                activity.scenario,
+                Count(filter_=table.state.in_(PENDING)),
+                Count(filter_=due),
+                Count(filter_=table.state == 'done'),
+                Count(filter_=table.state == 'skipped'),
+                Count(filter_=table.state == 'failed'),
+                where=fields.SQL_OPERATORS['in'](
+                    activity.scenario, [s.id for s in scenarios]),
+                group_by=activity.scenario))
+        for id_, waiting, sending, done, skipped, failed in cursor:
+            finished = done + skipped + failed
+            values = {
+                'waiting_count': waiting - sending,
+                'sending_count': sending,
+                'done_count': done,
+                'skipped_count': skipped,
+                'failed_count': failed,
+                'progress': rate(finished, finished + sending),
+                }
+            for name in names:
+                result[name][id_] = values[name]
+        return result
+
+    @classmethod
+    def validate_fields(cls, scenarios, field_names):
+        super().validate_fields(scenarios, field_names)
+        if not field_names or field_names & {'model', 'domain'}:
+            for scenario in scenarios:
+                check.domain(scenario)
+
+    @classmethod
+    def check_modification(
+            cls, mode, scenarios, values=None, external=False):
+        super().check_modification(
+            mode, scenarios, values=values, external=external)
+        if mode == 'write' and 'model' in values:
+            for scenario in scenarios:
+                if (scenario.state == 'running'
+                        and scenario.model != values['model']):
+                    raise ScenarioModelError(gettext(
+                            'marketing_automation.msg_scenario_running_model',
+                            scenario=scenario.rec_name))
+
+    @classmethod
+    def copy(cls, scenarios, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('state')
+        default.setdefault('entry_at')
+        default.setdefault('entry_error')
+        return super().copy(scenarios, default=default)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('draft')
+    def draft(cls, scenarios):
+        pass
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('running')
+    def run(cls, scenarios):
+        pool = Pool()
+        Warning = pool.get('res.user.warning')
+        for scenario in scenarios:
+            check.domain(scenario)
+            for message in check.delivery(scenario):
+                key = Warning.format(f'run {message}', [scenario])
+                if Warning.check(key):
+                    raise RunWarning(key, message)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('stopped')
+    def stop(cls, scenarios):
+        pass
+
+    @property
+    def all_activities(self):
+        "All the active activities of the tree, parents first"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        return Activity.search([('scenario', '=', self.id)])
+
+    @classmethod
+    def trigger(cls, scenarios=None):
+        "Enter the records that match running scenarios and are not in yet"
+        if scenarios is None:
+            scenarios = cls.search([('state', '=', 'running')])
+        entry.enter(scenarios)
+
+
+class Activity(
+        sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
+    __name__ = 'marketing.automation.activity'
+
+    name = fields.Char("Name", translate=True, required=True)
+    parent = fields.Reference(
+        "Parent", [
+            ('marketing.automation.scenario', "Scenario"),
+            ('marketing.automation.activity', "Activity"),
+            ],
+        required=True)
+    scenario = fields.Many2One(
+        'marketing.automation.scenario', "Scenario", readonly=True,
+        ondelete='CASCADE', help="The scenario at the root of the tree.")
+    children = fields.One2Many(
+        'marketing.automation.activity', 'parent', "Children")
+    parent_action = fields.Function(
+        fields.Selection('get_parent_actions', "Parent Action"),
+        'on_change_with_parent_action')
+
+    event = fields.Selection([
+            (None, ""),
+            ('email_opened', "Email Opened"),
+            ('email_clicked', "Email Clicked"),
+            ], "Event")  # domain set by _parent_action_events
+    negative = fields.Boolean(
+        "Negative",
+        states={
+            'invisible': ~Eval('event'),
+            },
+        help="Check to execute the activity "
+        "when the event has not happened by the end of the delay.")
+    on = fields.Function(fields.Selection([
+                (None, ""),
+                ('email_opened', "Email Opened"),
+                ('email_opened_not', "Email Not Opened"),
+                ('email_clicked', "Email Clicked"),
+                ('email_clicked_not', "Email Not Clicked"),
+                ], "On"),  # domain set by _parent_action_events
+        'get_on', setter='set_on')
+    condition = fields.Char(
+        "Condition",
+        help="The PYSON expression that the record must fulfil "
+        "at the time of the activity.\n"
+        'The record is called "self".')
+    delay = fields.TimeDelta(
+        "Delay",
+        domain=['OR',
+            ('delay', '=', None),
+            ('delay', '>=', TimeDelta()),
+            ],
+        states={
+            'required': Bool(Eval('negative', False)),
+            },
+        help="How long to wait after the parent or its event, "
+        'for example "2d" or "3h".')
+    action = fields.Selection([
+            (None, ""),
+            ('send_email', "Send E-mail"),
+            ], "Action")
+
+    email_from = fields.Char(
+        "From", translate=True, states=_email,
+        help="Leave empty to use the value of the configuration.")
+    email_title = fields.Char(
+        "E-mail Title", translate=True,
+        states={
+            'invisible': _email['invisible'],
+            'required': Eval('action') == 'send_email',
+            },
+        help="The subject of the e-mail.\n"
+        'The record is called "record", as in "Hello ${record.name}".')
+    email_template = fields.Text(
+        "E-mail Template", translate=True,
+        states={
+            'invisible': _email['invisible'],
+            'required': Eval('action') == 'send_email',
+            },
+        help="The HTML or MJML of the e-mail.\n"
+        'The record is called "record".\n'
+        'A link to "unsubscribe" leads to the unsubscribe page.')
+
+    record_count = fields.Function(
+        fields.Integer("Records"), 'get_record_count')
+    waiting_count = fields.Function(
+        fields.Integer("Waiting"), 'get_record_count')
+    skipped_count = fields.Function(
+        fields.Integer("Skipped"), 'get_record_count')
+    failed_count = fields.Function(
+        fields.Integer("Failed"), 'get_record_count')
+    email_opened = fields.Function(fields.Integer(
+            "E-mails Opened", states=_email), 'get_record_count')
+    email_clicked = fields.Function(fields.Integer(
+            "E-mails Clicked", states=_email), 'get_record_count')
+    email_open_rate = fields.Function(fields.Float(
+            "E-mail Open Rate", digits=(1, 4), states=_email),
+        'get_record_count')
+    email_click_rate = fields.Function(fields.Float(
+            "E-mail Click Rate", digits=(1, 4), states=_email),
+        'get_record_count')
+    email_click_through_rate = fields.Function(fields.Float(
+            "E-mail Click-Through Rate", digits=(1, 4), states=_email),
+        'get_record_count')
+    email_open_rate_trend = fields.Function(fields.Char(
+            "E-mail Open Rate Trend", states=_email), 'get_trend')
+    email_click_rate_trend = fields.Function(fields.Char(
+            "E-mail Click Rate Trend", states=_email), 'get_trend')
+    email_click_through_rate_trend = fields.Function(fields.Char(
+            "E-mail Click-Through Rate Trend", states=_email), 'get_trend')
+
+    catch_up = fields.Boolean(
+        "Catch Up", readonly=True,
+        help="Records that have passed the parent are still to be entered.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(t, (t.scenario, Index.Equality())))
+        for name, suffixes in [('event', ['']), ('on', ['', '_not'])]:
+            field = getattr(cls, name)
+            domain = [(name, '=', None)]
+            for action, events in cls._parent_action_events().items():
+                values = [e + s for e in events for s in suffixes]
+                domain = If(Eval('parent_action') == action,
+                    [(name, 'in', [*values, None])],
+                    domain)
+            field.domain = [domain]
+            field.depends.add('parent_action')
+
+    @classmethod
+    def __register__(cls, module):
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        super().__register__(module)
+        # Migration from the published module: the columns are new
+        cursor.execute(*table.update(
+                [table.active], [True], where=table.active == Null))
+        cursor.execute(*table.select(
+                table.id, where=table.scenario == Null, limit=1))
+        if cursor.fetchone():
+            cls._set_scenario(cls.search([
+                        ('parent', 'like', 'marketing.automation.scenario,%'),
+                        ]))
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('//*[@id="email"]', 'states', _email),
+            ('/tree', 'visual', If(~Eval('active', True), 'muted', '')),
+            ]
+
+    @classmethod
+    def default_negative(cls):
+        return False
+
+    @classmethod
+    def get_parent_actions(cls):
+        return cls.fields_get(['action'])['action']['selection']
+
+    @fields.depends('parent')
+    def on_change_with_parent_action(self, name=None):
+        if isinstance(self.parent, self.__class__):
+            return self.parent.action
+
+    @classmethod
+    def _parent_action_events(cls):
+        "Return a dictionary of the events that each action can have"
+        return {
+            'send_email': ['email_opened', 'email_clicked'],
+            }
+
+    @classmethod
+    def mail_actions(cls):
+        "Return the actions that only put messages into the outbox"
+        return {None, 'send_email'}
+
+    def get_on(self, name):
+        if self.event:
+            return self.event + ('_not' if self.negative else '')
+
+    @staticmethod
+    def _split_on(value):
+        "Return the event and if it is negative"
+        if not value:
+            return None, False
+        event = value.removesuffix('_not')
+        return event, event != value
+
+    @fields.depends('on', 'event', 'negative')
+    def on_change_on(self):
+        self.event, self.negative = self._split_on(self.on)
+
+    @classmethod
+    def set_on(cls, activities, name, value):
+        event, negative = cls._split_on(value)
+        cls.write(activities, {'event': event, 'negative': negative})
+
+    @classmethod
+    def get_record_count(cls, activities, names):
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        table = RecordActivity.__table__()
+        cursor = Transaction().connection.cursor()
+        result = {name: defaultdict(int) for name in names}
+        done = table.state == 'done'
+        cursor.execute(*table.select(
+                table.activity,
+                Count(filter_=done),
+                Count(filter_=table.state.in_(PENDING)),
+                Count(filter_=table.state == 'skipped'),
+                Count(filter_=table.state == 'failed'),
+                Count(filter_=done & table.email_opened),
+                Count(filter_=done & table.email_clicked),
+                where=fields.SQL_OPERATORS['in'](
+                    table.activity, [a.id for a in activities]),
+                group_by=table.activity))
+        for id_, count, waiting, skipped, failed, opened, clicked in cursor:
+            values = {
+                'record_count': count,
+                'waiting_count': waiting,
+                'skipped_count': skipped,
+                'failed_count': failed,
+                'email_opened': opened,
+                'email_clicked': clicked,
+                'email_open_rate': rate(opened, count),
+                'email_click_rate': rate(clicked, count),
+                'email_click_through_rate': rate(clicked, opened),
+                }
+            for name in names:
+                result[name][id_] = values[name]
+        return result
+
+    @classmethod
+    def get_trend(cls, activities, names):
+        pool = Pool()
+        Reporting = pool.get('marketing.automation.reporting.activity')
+        return Reporting.get_trends('activity', activities, names)
+
+    @classmethod
+    def validate_fields(cls, activities, field_names):
+        super().validate_fields(activities, field_names)
+        for activity in activities:
+            if not field_names or 'parent' in field_names:
+                activity.check_parent()
+            check.activity(activity, field_names)
+
+    def check_parent(self):
+        parents = {self}
+        parent = self.parent
+        while isinstance(parent, self.__class__):
+            if parent in parents:
+                raise ActivityError(gettext(
+                        'marketing_automation.msg_activity_recursion',
+                        activity=self.rec_name))
+            parents.add(parent)
+            parent = parent.parent
+
+    @classmethod
+    def check_modification(
+            cls, mode, activities, values=None, external=False):
+        super().check_modification(
+            mode, activities, values=values, external=external)
+        if mode == 'delete':
+            cls._check_passed(activities)
+
+    @classmethod
+    def _check_passed(cls, activities):
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        passed = RecordActivity.search([
+                ('activity', 'in', [a.id for a in activities]),
+                ('state', '!=', 'waiting'),
+                ], limit=1)
+        if passed:
+            activity = passed[0].activity
+            raise ActivityPassedError(gettext(
+                    'marketing_automation.msg_activity_passed',
+                    activity=activity.rec_name))
+
+    @classmethod
+    def preprocess_values(cls, mode, values):
+        values = super().preprocess_values(mode, values)
+        reopening = values.keys() & {'parent', 'event', 'negative'}
+        if mode == 'create' or reopening or values.get('active'):
+            values['catch_up'] = True
+        return values
+
+    @classmethod
+    def on_modification(cls, mode, activities, field_names=None):
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        super().on_modification(mode, activities, field_names=field_names)
+        if mode == 'create' or (mode == 'write' and 'parent' in field_names):
+            cls._set_scenario(activities)
+        if mode == 'write' and 'active' in field_names:
+            RecordActivity.drop(
+                [a for a in activities if not a.active], 'deactivated')
+
+    @classmethod
+    def _set_scenario(cls, activities):
+        "Store the scenario of the activities and of all below them"
+        with inactive_records():
+            activities = cls.browse(activities)
+            scenarios = defaultdict(list)
+            for activity in activities:
+                scenario = activity.parent
+                if isinstance(scenario, cls):
+                    scenario = scenario.scenario
+                if scenario and scenario != activity.scenario:
+                    scenarios[scenario].append(activity)
+            for scenario, changed in scenarios.items():
+                cls.write(changed, {'scenario': scenario.id})
+                cls._set_scenario(
+                    [c for activity in changed for c in activity.children])
+
+    @classmethod
+    def copy(cls, activities, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('scenario')
+        return super().copy(activities, default=default)
+
+    def execute_send_email(self, record_activity, outbox=None, **kwargs):
+        """Compose the e-mail and put it into the outbox
+
+        Without an outbox, the e-mail is composed and delivered at once.
+        Raise Skip or Failure when there is nothing to send.
+        """
+        if outbox is not None:
+            outbox.compose(self, record_activity)
+        else:
+            RecordActivity = record_activity.__class__
+            RecordActivity.do([record_activity])
+
+    def email_recipient(self, party):
+        "Return the contact mechanism to which the party gets e-mails"
+        return party.contact_mechanism_get('email')

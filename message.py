@@ -1,0 +1,349 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""From a template and a record to a message: nothing is written here"""
+import re
+import secrets
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate, parseaddr
+from functools import lru_cache
+from html import escape
+from urllib.parse import urlencode, urljoin
+
+from genshi.core import START, QName
+
+from trytond.pool import Pool
+from trytond.report import Report, html_to_text, mjml_to_html
+from trytond.tools.email_ import (
+    convert_ascii_email, format_address, set_from_header)
+from trytond.transaction import Transaction
+from trytond.wsgi import Base64Converter
+
+from . import settings, signature
+from .exceptions import Failure, Skip
+from .proxy import AccessScope, unwrap
+from .template import (
+    DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
+    compile_text)
+
+# Unknown to whoever writes a template, so that nobody can write a placeholder
+_nonce = secrets.token_hex(8)
+_placeholder = re.compile(
+    rf'https://{_nonce}\.invalid/(link|unsubscribe)/(\d+)')
+_control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
+# Enough to keep nonsense from the server, which has the last word (RFC 5321)
+_address = re.compile(
+    r'[^\x00-\x20\x7f@<>(),:;"\[\]\\]{1,64}@[^\x00-\x20\x7f@<>(),:;"]{1,255}')
+PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
+# Elements whose href is not a link to follow
+UNTRACKED = {'link', 'base', 'mj-font'}
+HELPERS = [
+    'format_date', 'format_datetime', 'format_timedelta', 'format_currency',
+    'format_number']
+NAMES = frozenset(['record', 'short', 'datetime', *HELPERS])
+
+markup = lru_cache(512)(compile_markup)
+text = lru_cache(512)(compile_text)
+
+
+class Message:
+    """A message ready to be handed to the mail server
+
+    id -- of the record activity
+    record -- id of the marketing.automation.record
+    sender, recipient -- addresses of the envelope
+    data -- bytes of the message
+    archive -- dictionary of the values of the ir.email that files it
+    """
+    __slots__ = ('id', 'record', 'sender', 'recipient', 'data', 'archive')
+
+    def __init__(self, **values):
+        for name, value in values.items():
+            setattr(self, name, value)
+
+
+class Draft:
+    "A rendered message whose links are still placeholders"
+
+    def __init__(self, activity, record_activity):
+        self.activity = activity
+        self.id = record_activity.id
+        self.record = record_activity.record
+        self.resource = self.record.record
+        self.party = self.resource.marketing_party
+        self.name, self.address = recipient(activity, self.party)
+        self.links = {}
+        self.nexts = {}
+        self.tracking = activity.scenario.tracking
+        if self.party.marketing_tracking_refused:
+            self.tracking = 'none'
+
+    @property
+    def urls(self):
+        "The URLs for which an id is needed"
+        return {*self.links, *filter(None, self.nexts)}
+
+    def short(self, url):
+        "Return the tracked form of the URL"
+        url = str(url)
+        if self.tracking == 'none' or not is_http(url):
+            return url
+        index = self.links.setdefault(url, len(self.links))
+        return f'https://{_nonce}.invalid/link/{index}'
+
+    def unsubscribe(self, href):
+        "Return the unsubscribe URL for unsubscribe or unsubscribe|URL"
+        next_ = href.partition('|')[2]
+        if not is_http(next_):
+            next_ = ''
+        index = self.nexts.setdefault(next_, len(self.nexts))
+        return f'https://{_nonce}.invalid/unsubscribe/{index}'
+
+    def rewrite(self, stream):
+        "Genshi filter that replaces the targets of links"
+        for kind, data, pos in stream:
+            if kind is START:
+                tag, attrs = data
+                href = attrs.get('href')
+                if href and tag.localname not in UNTRACKED:
+                    attrs |= [(QName('href'), self._href(href.strip()))]
+                    data = tag, attrs
+            yield kind, data, pos
+
+    def _href(self, href):
+        if href == 'unsubscribe' or href.startswith('unsubscribe|'):
+            return self.unsubscribe(href)
+        return self.short(href)
+
+    def render(self, scope):
+        "Render title and template in the language of the activity"
+        context = template_context(scope.proxy(self.resource), self.short)
+        title = render(
+            text, self.activity.email_title, context, 'email_title')
+        self.title = one_line(title)
+        source = self.activity.email_template
+        method = 'xml' if is_mjml(source) else 'xhtml'
+        self.html = render(
+            markup, source, context, 'email_template',
+            filters=[self.rewrite], method=method)
+        if is_mjml(source):
+            self.html = mjml_to_html(self.html)
+
+
+class Outbox:
+    "The drafts of a slice of record activities and what they have in common"
+
+    def __init__(self):
+        pool = Pool()
+        Configuration = pool.get('marketing.automation.configuration')
+        database = Base64Converter(None).to_url(
+            Transaction().database.name)
+        self.drafts = []
+        self.secret = Configuration.get_secret()
+        self.base = urljoin(settings.automation_base(), f'm/{database}/')
+        self.host = settings.host()
+        self._scopes = {}
+
+    def compose(self, activity, record_activity):
+        "Add the e-mail of the activity for the record"
+        record = record_activity.record.record
+        if not record:
+            raise Skip('deleted')
+        if not record.marketing_party:
+            raise Skip('no_party')
+        check_consent(activity.scenario, record.marketing_party)
+        draft = Draft(activity, record_activity)
+        draft.render(self._scope(record))
+        self.drafts.append(draft)
+
+    def _scope(self, record):
+        "Return the scope of access shared by records of equal context"
+        context = record.marketing_access_context
+        key = repr(sorted(context.items()))
+        if key not in self._scopes:
+            self._scopes[key] = AccessScope(context)
+        return self._scopes[key]
+
+    @property
+    def urls(self):
+        "The (activity, URL) pairs for which an id is needed"
+        return {(d.activity.id, url) for d in self.drafts for url in d.urls}
+
+    def seal(self, draft, ids):
+        "Return the message, ids gives the id of each (activity, URL)"
+        return _Envelope(self, draft, ids).seal()
+
+    def sign(self, purpose, *ids):
+        return signature.sign(self.secret, purpose, *ids)
+
+
+class _Envelope:
+    "What turns one draft into a message"
+
+    def __init__(self, outbox, draft, ids):
+        self.outbox = outbox
+        self.draft = draft
+        # Without individual tracking, nothing leads to the record
+        self.tracked = draft.id if draft.tracking == 'individual' else 0
+        self.urls = {
+            'link': [self._link_url(ids, u) for u in draft.links],
+            'unsubscribe': [
+                self._unsubscribe_url(ids, u) for u in draft.nexts],
+            }
+
+    def _link_url(self, ids, url):
+        link = ids[self.draft.activity.id, url]
+        token = self.outbox.sign('click', link, self.tracked)
+        return urljoin(self.outbox.base, f'c/{token}')
+
+    def _unsubscribe_url(self, ids, next_=''):
+        link = ids[self.draft.activity.id, next_] if next_ else 0
+        query = urlencode({
+                'r': self.draft.record.uuid,
+                't': self.outbox.sign('unsubscribe', self.draft.id, link),
+                })
+        return urljoin(self.outbox.base, f'unsubscribe?{query}')
+
+    def _pixel_url(self):
+        token = self.outbox.sign(
+            'open', self.draft.activity.id, self.tracked)
+        return urljoin(self.outbox.base, f'o/{token}.gif')
+
+    def _substitute(self, content, quote):
+        return _placeholder.sub(
+            lambda m: quote(self.urls[m[1]][int(m[2])]), content)
+
+    def _html(self):
+        html = self._substitute(self.draft.html, escape)
+        if self.draft.tracking != 'none':
+            pixel = PIXEL % escape(self._pixel_url())
+            end = html.lower().rfind('</body')
+            if end < 0:
+                end = len(html)
+            html = html[:end] + pixel + html[end:]
+        return html
+
+    def seal(self):
+        draft = self.draft
+        msg = EmailMessage(policy=SMTP.clone(utf8=not (
+                    draft.address.isascii())))
+        try:
+            self._set_headers(msg)
+        except (ValueError, IndexError) as exception:
+            raise Failure('address', str(exception)) from exception
+        self._set_content(msg)
+        bounce = settings.bounce_address()
+        if bounce:
+            local, _, host = bounce.partition('@')
+            sender = f'{local}+{self.outbox.sign("bounce", draft.id)}@{host}'
+        else:
+            sender = parseaddr(msg['Sender'] or msg['From'])[1]
+        return Message(
+            id=draft.id, record=draft.record.id,
+            sender=sender, recipient=draft.address,
+            data=msg.as_bytes(), archive=self._archive(msg))
+
+    def _set_headers(self, msg):
+        draft = self.draft
+        scenario = draft.activity.scenario
+        from_ = settings.email_from()
+        set_from_header(
+            msg, from_, one_line(draft.activity.email_from or '') or from_)
+        msg['To'] = format_address(draft.address, draft.name)
+        msg['Subject'] = self._substitute(draft.title, str)
+        msg['Date'] = formatdate()
+        msg['Message-ID'] = '<%s@%s>' % (
+            self.outbox.sign('message', draft.id), self.outbox.host)
+        # RFC 2369 and RFC 8058
+        msg['List-Unsubscribe'] = f'<{self._unsubscribe_url({})}>'
+        msg['List-Unsubscribe-Post'] = 'List-Unsubscribe=One-Click'
+        # RFC 2919: the phrase names the list, the identifier never changes
+        msg['List-Id'] = f'<scenario-{scenario.id}.{self.outbox.host}>'
+        # RFC 3834: nobody should answer automatically
+        msg['Auto-Submitted'] = 'auto-generated'
+        msg['Precedence'] = 'bulk'
+        msg['X-Marketing-Automation'] = self.outbox.sign('bounce', draft.id)
+
+    def _set_content(self, msg):
+        html = self._html()
+        msg.set_content(html_to_text(html) or '')
+        msg.add_alternative(html, subtype='html')
+
+    def _archive(self, msg):
+        draft = self.draft
+        return {
+            'resource': str(draft.resource),
+            'recipients': str(msg['To']),
+            'address': draft.address,
+            'subject': str(msg['Subject']),
+            'message_id': str(msg['Message-ID']),
+            'marketing_automation_activity': draft.activity.id,
+            'marketing_automation_record': draft.record.id,
+            }
+
+
+def check_consent(scenario, party):
+    "Raise Skip if the party does not want e-mails of the scenario"
+    if (party.marketing_unsubscribed
+            or scenario in party.marketing_scenario_unsubscribed):
+        raise Skip('unsubscribed')
+
+
+def recipient(activity, party):
+    "Return the name and the address (ASCII domain) of the party"
+    mechanism = activity.email_recipient(party)
+    address = mechanism and (mechanism.value or '').strip()
+    if not address:
+        raise Skip('no_address')
+    if not _address.fullmatch(address):
+        raise Failure('address', address)
+    return (
+        one_line(mechanism.name or party.rec_name),
+        convert_ascii_email(address))
+
+
+def parse_address(source):
+    "Return the name and the address, which is empty if it is not valid"
+    name, address = parseaddr(source)
+    if _control.search(source) or not _address.fullmatch(address):
+        address = ''
+    return name, address
+
+
+def one_line(value):
+    "Return the value without anything that could end a header line"
+    return ' '.join(_control.sub(' ', value).split())
+
+
+def is_mjml(source):
+    return source.lstrip().startswith('<mjml')
+
+
+def is_http(url):
+    return url[:8].lower().startswith(('http://', 'https://'))
+
+
+def render(compile_, source, context, field, **options):
+    "Return the rendered source, or raise the Failure to be shown"
+    try:
+        return compile_(source).render(context, **options)
+    except (TemplateSyntaxError, TemplateRenderError) as exception:
+        raise Failure('template', f'{field}: {exception}') from exception
+
+
+def template_context(record, short):
+    "Return what a template can name"
+    return {
+        'record': record,
+        'short': short,
+        'datetime': DATETIME,
+        **{name: _helper(getattr(Report, name)) for name in HELPERS},
+        }
+
+
+def _helper(func):
+    def wrapper(*args, **kwargs):
+        return func(
+            *map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
+    return wrapper

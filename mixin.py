@@ -1,0 +1,32 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+from trytond.model import fields
+from trytond.pool import Pool
+
+
+class MarketingAutomationMixin:
+    "What a model takes to be selectable in a scenario"
+    __slots__ = ()
+
+    marketing_party = fields.Function(
+        fields.Many2One('party.party', "Marketing Party"),
+        'get_marketing_party', searcher='search_marketing_party')
+
+    def get_marketing_party(self, name):
+        "Return the id of the party to address, or None"
+        raise NotImplementedError
+
+    @classmethod
+    def search_marketing_party(cls, name, clause):
+        raise NotImplementedError
+
+    @property
+    def marketing_access_context(self):
+        "Context in which templates and conditions read the record"
+        pool = Pool()
+        ModelData = pool.get('ir.model.data')
+        return {
+            '_groups': [ModelData.get_id('marketing.group_marketing')],
+            }

@@ -1,0 +1,171 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+from sql import Literal
+from sql.operators import Exists
+
+from trytond.model import ModelSQL, fields
+from trytond.pool import Pool, PoolMeta
+from trytond.transaction import Transaction
+
+from .mixin import MarketingAutomationMixin
+
+
+class Party(MarketingAutomationMixin, metaclass=PoolMeta):
+    __name__ = 'party.party'
+
+    marketing_unsubscribed = fields.Boolean(
+        "Unsubscribed from Marketing Automation",
+        help="Check to send no e-mail of any scenario to the party.")
+    marketing_tracking_refused = fields.Boolean(
+        "Tracking Refused",
+        help="Check to send e-mails without tracked links nor pixel.")
+    marketing_scenario_unsubscribed = fields.Many2Many(
+        'party.party-unsubscribed-marketing.automation.scenario',
+        'party', 'scenario', "Marketing Automation Scenario Unsubscribed")
+    marketing_unsubscriptions = fields.One2Many(
+        'marketing.automation.unsubscription', 'party', "Unsubscriptions",
+        readonly=True)
+
+    @classmethod
+    def default_marketing_unsubscribed(cls):
+        return False
+
+    @classmethod
+    def default_marketing_tracking_refused(cls):
+        return False
+
+    def get_marketing_party(self, name):
+        return self.id
+
+    @classmethod
+    def search_marketing_party(cls, name, clause):
+        _, operator, operand, *extra = clause
+        nested = clause[0][len(name) + 1:]
+        if not nested:
+            if operator.endswith('where'):
+                query = cls.search(operand, order=[], query=True)
+                operator = 'not in' if operator.startswith('not') else 'in'
+                return [('id', operator, query)]
+            nested = 'rec_name' if isinstance(operand, str) else 'id'
+        return [(nested, operator, operand, *extra)]
+
+    @classmethod
+    def copy(cls, parties, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('marketing_unsubscriptions')
+        return super().copy(parties, default=default)
+
+
+class PartyUnsubscribedScenario(ModelSQL):
+    __name__ = 'party.party-unsubscribed-marketing.automation.scenario'
+
+    party = fields.Many2One(
+        'party.party', "Party", required=True, ondelete='CASCADE')
+    scenario = fields.Many2One(
+        'marketing.automation.scenario', "Scenario",
+        required=True, ondelete='CASCADE')
+
+
+class Replace(metaclass=PoolMeta):
+    __name__ = 'party.replace'
+
+    def transition_replace(self):
+        state = super().transition_replace()
+        self._replace_marketing_records()
+        self._replace_marketing_consent()
+        return state
+
+    def _replace_marketing_records(self):
+        """Move the records of the party itself to its replacement
+
+        Where the replacement is in the scenario already, the record stays
+        with its history but nothing more happens to it.
+        """
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        table = Record.__table__()
+        other = Record.__table__()
+        cursor = Transaction().connection.cursor()
+        source, destination = str(self.ask.source), str(self.ask.destination)
+        cursor.execute(*table.update(
+                [table.record], [destination],
+                where=(table.record == source)
+                & ~Exists(other.select(
+                        Literal(1),
+                        where=(other.scenario == table.scenario)
+                        & (other.record == destination)))))
+        Transaction().counter += 1
+        Record.write(Record.search([
+                    ('record', '=', source),
+                    ('blocked', '!=', True),
+                    ]), {'blocked': True})
+
+    def _replace_marketing_consent(self):
+        "Keep every refusal of both parties"
+        source, destination = self.ask.source, self.ask.destination
+        destination.marketing_scenario_unsubscribed = list({
+                *destination.marketing_scenario_unsubscribed,
+                *source.marketing_scenario_unsubscribed,
+                })
+        for name in ['marketing_unsubscribed', 'marketing_tracking_refused']:
+            if getattr(source, name):
+                setattr(destination, name, True)
+        destination.save()
+
+    @classmethod
+    def fields_to_replace(cls):
+        return [
+            *super().fields_to_replace(),
+            ('marketing.automation.unsubscription', 'party'),
+            ]
+
+
+class Erase(metaclass=PoolMeta):
+    __name__ = 'party.erase'
+
+    def to_erase(self, party_id):
+        pool = Pool()
+        Address = pool.get('ir.email.address')
+        Email = pool.get('ir.email')
+        Hit = pool.get('marketing.automation.hit')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        records = self._marketing_records(party_id)
+        sent = ['OR',
+            ('marketing_automation_record', 'in', records),
+            ('resource', '=', f'party.party,{party_id}'),
+            ]
+        return [
+            *super().to_erase(party_id),
+            (Address, [('email', 'where', sent)], True,
+                ['address'], ['****']),
+            (Email, sent, True,
+                ['recipients', 'recipients_secondary', 'recipients_hidden',
+                    'subject', 'body', 'message_id'],
+                [None] * 6),
+            (Hit, [('record_activity.record', 'in', records)], True,
+                ['record_activity', 'link'], [None, None]),
+            (RecordActivity, [('record', 'in', records)], True,
+                ['detail'], [None]),
+            ]
+
+    @staticmethod
+    def _marketing_records(party_id):
+        "Return the ids of what entered any scenario for the party"
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        Scenario = pool.get('marketing.automation.scenario')
+        table = Record.__table__()
+        cursor = Transaction().connection.cursor()
+        ids = []
+        for name, _ in Scenario.get_models():
+            Model = pool.get(name)
+            query = Model.search(
+                [('marketing_party.id', '=', party_id)], order=[], query=True)
+            cursor.execute(*table.select(
+                    table.id,
+                    where=table.record.like(name + ',%')
+                    & Record.record.sql_id(table.record, Model).in_(query)))
+            ids.extend(id_ for id_, in cursor)
+        return ids

@@ -1,0 +1,492 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""The records in a scenario and what becomes of them in each activity"""
+import datetime as dt
+import uuid
+from collections import defaultdict
+
+from sql import Conflict, Literal, Null
+
+from trytond.i18n import gettext
+from trytond.model import (
+    Index, ModelSQL, ModelView, Unique, Workflow, dualmethod, fields)
+from trytond.pool import Pool
+from trytond.pyson import Eval
+from trytond.tools import grouped_slice
+from trytond.transaction import Transaction
+
+from . import schedule
+from .delivery import PENDING, drain, push_drains
+
+
+class Record(ModelSQL, ModelView):
+    __name__ = 'marketing.automation.record'
+    _log = False
+
+    scenario = fields.Many2One(
+        'marketing.automation.scenario', "Scenario",
+        required=True, readonly=True, ondelete='CASCADE')
+    record = fields.Reference(
+        "Record", selection='get_models', required=True, readonly=True)
+    party = fields.Function(fields.Many2One(
+            'party.party', "Party"), 'get_party')
+    blocked = fields.Boolean(
+        "Blocked",
+        states={
+            'readonly': ~Eval('blocked', False),
+            },
+        help="Nothing more happens to the record in this scenario.")
+    uuid = fields.Char("UUID", readonly=True, strip=False)
+    activities = fields.One2Many(
+        'marketing.automation.record.activity', 'record', "Activities",
+        readonly=True)
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('scenario_record_unique', Unique(t, t.scenario, t.record),
+                'marketing_automation.msg_record_scenario_record_unique'),
+            ('uuid_unique', Unique(t, t.uuid),
+                'marketing_automation.msg_record_uuid_unique'),
+            ]
+        cls._buttons.update(
+            block={
+                'invisible': Eval('blocked', False),
+                'depends': ['blocked'],
+                },
+            )
+
+    @classmethod
+    def default_uuid(cls):
+        return uuid.uuid4().hex
+
+    @classmethod
+    def default_blocked(cls):
+        return False
+
+    @fields.depends('scenario')
+    def get_models(self):
+        pool = Pool()
+        Model = pool.get('ir.model')
+        Scenario = pool.get('marketing.automation.scenario')
+        if not self.scenario:
+            return Scenario.get_models()
+        model = self.scenario.model
+        return [(model, Model.get_name(model))]
+
+    @classmethod
+    def get_party(cls, records, name):
+        result = {}
+        for record in records:
+            party = record.record and record.record.marketing_party
+            result[record.id] = party.id if party else None
+        return result
+
+    @property
+    def language(self):
+        "The code of the language to address the party in, or None"
+        if self.party and self.party.lang:
+            return self.party.lang.code
+
+    def get_rec_name(self, name):
+        # As it is a reference, the record may have been deleted
+        return self.record.rec_name if self.record else f'({self.id})'
+
+    @classmethod
+    def preprocess_values(cls, mode, values):
+        values = super().preprocess_values(mode, values)
+        if mode == 'create':
+            # The default would be the same for all records of the call
+            values.setdefault('uuid', cls.default_uuid())
+        return values
+
+    @classmethod
+    def on_modification(cls, mode, records, field_names=None):
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        super().on_modification(mode, records, field_names=field_names)
+        if mode == 'write' and 'blocked' in field_names:
+            RecordActivity.block([r for r in records if r.blocked])
+            RecordActivity.unblock([r for r in records if not r.blocked])
+
+    @dualmethod
+    @ModelView.button
+    def block(cls, records):
+        "Stop the scenario for the records"
+        pool = Pool()
+        Party = pool.get('party.party')
+        cls.write(records, {'blocked': True})
+        parties = defaultdict(set)
+        for record in records:
+            if record.scenario.unsubscribable and record.party:
+                parties[record.party].add(record.scenario)
+        for party, scenarios in parties.items():
+            scenarios.difference_update(party.marketing_scenario_unsubscribed)
+            party.marketing_scenario_unsubscribed += tuple(scenarios)
+        Party.save(parties)
+
+
+class RecordActivity(Workflow, ModelSQL, ModelView):
+    __name__ = 'marketing.automation.record.activity'
+    _log = False
+
+    record = fields.Many2One(
+        'marketing.automation.record', "Record",
+        required=True, readonly=True, ondelete='CASCADE')
+    activity = fields.Many2One(
+        'marketing.automation.activity', "Activity",
+        required=True, readonly=True, ondelete='CASCADE')
+    activity_action = fields.Function(
+        fields.Selection('get_activity_actions', "Activity Action"),
+        'on_change_with_activity_action')
+    at = fields.DateTime(
+        "At",
+        states={
+            'readonly': Eval('state') != 'waiting',
+            'required': Eval('state') == 'done',
+            },
+        help="When the activity is due or was finished.\n"
+        "Empty while it waits for an event.")
+    email_opened = fields.Boolean(
+        "E-mail Opened", readonly=True,
+        states={
+            'invisible': Eval('activity_action') != 'send_email',
+            })
+    email_clicked = fields.Boolean(
+        "E-mail Clicked", readonly=True,
+        states={
+            'invisible': Eval('activity_action') != 'send_email',
+            })
+    state = fields.Selection([
+            ('waiting', "Waiting"),
+            ('delivered', "Delivered"),
+            ('done', "Done"),
+            ('skipped', "Skipped"),
+            ('failed', "Failed"),
+            ('cancelled', "Cancelled"),
+            ], "State", required=True, readonly=True, sort=False)
+    reason = fields.Selection([
+            (None, ""),
+            ('retry', "Temporary Failure"),
+            ('limit', "Sending Limit"),
+            ('stopped', "Scenario Stopped"),
+            ('condition', "Condition Not Fulfilled"),
+            ('blocked', "Blocked"),
+            ('unsubscribed', "Unsubscribed"),
+            ('suppressed', "Address Suppressed"),
+            ('deleted', "Record Deleted"),
+            ('no_party', "No Party"),
+            ('no_address', "No E-mail Address"),
+            ('event', "Event Happened"),
+            ('deactivated', "Activity Deactivated"),
+            ('address', "Invalid E-mail Address"),
+            ('template', "Template Error"),
+            ('refused', "Refused by the Mail Server"),
+            ('expired', "Tried Too Long"),
+            ('error', "Error"),
+            ], "Reason", readonly=True, sort=False)
+    detail = fields.Text("Detail", readonly=True)
+    explanation = fields.Function(fields.Char(
+            "Explanation", help="What happened and why."),
+        'get_explanation')
+    attempts = fields.Integer(
+        "Attempts", readonly=True,
+        help="How many times the delivery has failed temporarily.")
+    tried_since = fields.DateTime("Tried Since", readonly=True)
+    lease = fields.Timestamp(
+        "Lease", readonly=True,
+        help="Until when a worker keeps the activity for itself.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('activity_record_unique', Unique(t, t.activity, t.record),
+                'marketing_automation.msg_activity_record_unique'),
+            ]
+        cls._sql_indexes.update({
+                Index(
+                    t,
+                    (t.activity, Index.Equality()),
+                    (t.at, Index.Range()),
+                    where=t.state.in_(PENDING)),
+                Index(
+                    t,
+                    (t.state, Index.Equality(cardinality='low')),
+                    (t.activity, Index.Equality()),
+                    where=t.state == 'failed'),
+                Index(t, (t.record, Index.Equality())),
+                Index(
+                    t,
+                    (t.activity, Index.Equality()),
+                    (t.at, Index.Range())),
+                })
+        cls._order = [('id', 'DESC')]
+        cls._transitions |= {
+            ('waiting', 'done'),
+            ('waiting', 'skipped'),
+            ('waiting', 'failed'),
+            ('waiting', 'cancelled'),
+            ('failed', 'waiting'),
+            }
+        is_sent = ((Eval('state') == 'done')
+            & (Eval('activity_action') == 'send_email'))
+        cls._buttons.update(
+            on_email_opened={
+                'invisible': ~is_sent | Eval('email_opened', False),
+                'depends': ['state', 'activity_action', 'email_opened'],
+                },
+            on_email_clicked={
+                'invisible': ~is_sent | Eval('email_clicked', False),
+                'depends': ['state', 'activity_action', 'email_clicked'],
+                },
+            retry={
+                'invisible': ~(
+                    (Eval('state') == 'failed')
+                    | ((Eval('state') == 'waiting')
+                        & (Eval('reason') == 'retry'))),
+                'icon': 'tryton-refresh',
+                'depends': ['state', 'reason'],
+                },
+            )
+
+    @classmethod
+    def default_email_opened(cls):
+        return False
+
+    @classmethod
+    def default_email_clicked(cls):
+        return False
+
+    @classmethod
+    def default_state(cls):
+        return 'waiting'
+
+    @classmethod
+    def get_activity_actions(cls):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        return Activity.fields_get(['action'])['action']['selection']
+
+    @fields.depends('activity')
+    def on_change_with_activity_action(self, name=None):
+        if self.activity:
+            return self.activity.action
+
+    def get_rec_name(self, name):
+        return f'{self.activity.rec_name} - {self.record.rec_name}'
+
+    @classmethod
+    def search_rec_name(cls, name, clause):
+        return [('activity.rec_name', *clause[1:])]
+
+    def get_explanation(self, name):
+        name = f'{self.state}_{self.reason}' if self.reason else self.state
+        if self.state == 'waiting' and not self.reason and not self.at:
+            name = 'waiting_event'
+        return gettext(
+            f'marketing_automation.msg_explanation_{name}',
+            detail=self.detail or '',
+            attempts=self.attempts or 0)
+
+    @classmethod
+    def process(cls):
+        "Have done what is due, by workers or in this process"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        Hit.settle()
+        push_drains()
+
+    @classmethod
+    def drain(cls, record_activities, until):
+        "Task of the queue: do what was due at until, as long as time allows"
+        drain(until)
+
+    @classmethod
+    def do(cls, record_activities):
+        "Do the waiting activities now, whenever they are due"
+        drain(dt.datetime.now(), [r.id for r in record_activities])
+
+    @classmethod
+    @ModelView.button
+    def retry(cls, record_activities):
+        "Try again, from now on"
+        cls.write(record_activities, {
+                'state': 'waiting',
+                'at': dt.datetime.now(),
+                'attempts': 0,
+                'tried_since': None,
+                'reason': None,
+                'detail': None,
+                })
+
+    @classmethod
+    @ModelView.button
+    def on_email_opened(cls, record_activities):
+        cls.happen([r.id for r in record_activities], ['email_opened'])
+
+    @classmethod
+    @ModelView.button
+    def on_email_clicked(cls, record_activities):
+        # There is no click without an open
+        cls.happen(
+            [r.id for r in record_activities],
+            ['email_opened', 'email_clicked'])
+
+    @classmethod
+    def happen(cls, ids, events):
+        "Note the events on the sent ids and let them act on the children"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        table = cls.__table__()
+        sent = defaultdict(list)
+        for sub_ids in grouped_slice(ids, 1000):
+            where = (fields.SQL_OPERATORS['in'](table.id, list(sub_ids))
+                & table.state.in_(['delivered', 'done']))
+            cursor.execute(*table.select(
+                    table.activity, table.record, where=where))
+            for activity, record in cursor:
+                sent[activity].append(record)
+            cursor.execute(*table.update(
+                    [getattr(table, e) for e in events],
+                    [True for e in events], where=where))
+        transaction.counter += 1
+        for activity in Activity.browse(sent):
+            for child in activity.children:
+                if child.event not in events:
+                    continue
+                if child.negative:
+                    cls._cancel(child, sent[activity.id])
+                else:
+                    cls.plan(child, sent[activity.id], dt.datetime.now())
+        cls._refresh(ids)
+
+    @classmethod
+    def _cancel(cls, activity, records):
+        "Cancel what waited in vain for the event not to happen"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        for sub_records in grouped_slice(records, 1000):
+            cursor.execute(*table.update(
+                    [table.state, table.reason, table.at],
+                    ['cancelled', 'event',
+                        dt.datetime.now().replace(microsecond=0)],
+                    where=(table.activity == activity.id)
+                    & (table.state == 'waiting')
+                    & fields.SQL_OPERATORS['in'](
+                        table.record, list(sub_records))))
+
+    @classmethod
+    def plan(cls, activity, records, now):
+        "Let the activity become due for the ids of records after its delay"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        at = schedule.due(now, activity.delay)
+        for sub_records in grouped_slice(records, 1000):
+            sub_records = list(sub_records)
+            # The published module creates rows that wait for the event
+            cursor.execute(*table.update(
+                    [table.at], [at],
+                    where=(table.activity == activity.id)
+                    & (table.state == 'waiting')
+                    & (table.at == Null)
+                    & fields.SQL_OPERATORS['in'](table.record, sub_records)))
+            cls.insert([(activity.id, r, at) for r in sub_records])
+
+    @classmethod
+    def _defaults(cls, **values):
+        return {
+            'create_uid': Transaction().user,
+            'create_date': dt.datetime.now(),
+            'state': 'waiting',
+            'email_opened': False,
+            'email_clicked': False,
+            'attempts': 0,
+            **values,
+            }
+
+    @classmethod
+    def insert(cls, rows, **values):
+        "Insert (activity, record, at) rows unless they exist already"
+        table = cls.__table__()
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        defaults = cls._defaults(**values)
+        names = ['activity', 'record', 'at', *defaults]
+        if rows:
+            cursor.execute(*table.insert(
+                    [getattr(table, n) for n in names],
+                    [[*row, *defaults.values()] for row in rows],
+                    on_conflict=Conflict(table)))
+            transaction.counter += 1
+
+    @classmethod
+    def insert_from(cls, from_, record, where, activity, at):
+        """Insert the activity at the time for the records of a query
+
+        from_ -- table to select from
+        record -- its column with the id of the record
+        where -- its clause
+        """
+        table = cls.__table__()
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        defaults = cls._defaults(activity=activity.id, at=at)
+        cursor.execute(*table.insert(
+                [table.record, *(getattr(table, n) for n in defaults)],
+                from_.select(
+                    record, *map(Literal, defaults.values()), where=where),
+                on_conflict=Conflict(table)))
+        transaction.counter += 1
+
+    @classmethod
+    def drop(cls, activities, reason):
+        "Cancel all that waits in the activities"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.update(
+                [table.state, table.reason, table.at],
+                ['cancelled', reason,
+                    dt.datetime.now().replace(microsecond=0)],
+                where=(table.state == 'waiting')
+                & fields.SQL_OPERATORS['in'](
+                    table.activity, [a.id for a in activities])))
+        Transaction().counter += 1
+
+    @classmethod
+    def block(cls, records):
+        "Cancel all that waits for the records"
+        cls._switch(records, 'waiting', 'cancelled', 'blocked')
+
+    @classmethod
+    def unblock(cls, records):
+        "Let wait again what was cancelled because the records were blocked"
+        cls._switch(records, 'cancelled', 'waiting', None, 'blocked')
+
+    @classmethod
+    def _switch(cls, records, from_, to, reason, old_reason=None):
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        for sub_records in grouped_slice(records, 1000):
+            where = ((table.state == from_)
+                & fields.SQL_OPERATORS['in'](
+                    table.record, [r.id for r in sub_records]))
+            if old_reason:
+                where &= table.reason == old_reason
+            cursor.execute(*table.update(
+                    [table.state, table.reason], [to, reason], where=where))
+        Transaction().counter += 1
+
+    @classmethod
+    def _refresh(cls, ids):
+        "Forget what was cached of the ids after they were changed by SQL"
+        transaction = Transaction()
+        for cache in transaction.cache.values():
+            for id_ in ids:
+                cache[cls.__name__].pop(id_, None)

@@ -1,0 +1,90 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""What the administrator sets in the section marketing of the configuration
+
+The values are read when they are used, so that a changed configuration needs
+no other care than trytond's own.
+"""
+from urllib.parse import urljoin
+
+import trytond.config as config
+from trytond.transaction import Transaction
+from trytond.url import http_base, http_host
+
+SECTION = 'marketing'
+
+
+def email_from():
+    "Return the address that sends when the activity names none"
+    return config.get(SECTION, 'email_from') or config.get('email', 'from')
+
+
+def automation_base():
+    "Return the base of the URLs in e-mails, never taken from a request"
+    base = config.get(SECTION, 'automation_base')
+    if not base:
+        with Transaction().set_context(_request=None):
+            base = http_base()
+    return urljoin(base, '/')
+
+
+def host():
+    "Return the host name that identifies this system in message headers"
+    with Transaction().set_context(_request=None):
+        return http_host().split('://', 1)[1].split(':', 1)[0]
+
+
+def bounce_address():
+    "Return the mailbox which collects delivery reports, or None"
+    return config.get(SECTION, 'automation_bounce')
+
+
+def archive():
+    "Return if each e-mail is filed as ir.email"
+    return config.getboolean(SECTION, 'automation_archive', default=True)
+
+
+def slice_size():
+    "Return how many record activities a worker claims at once"
+    return max(1, config.getint(SECTION, 'automation_slice', default=200))
+
+
+def lease():
+    "Return after how many seconds a claim of a dead worker ends"
+    return max(60, config.getint(SECTION, 'automation_lease', default=600))
+
+
+def drains():
+    "Return how many tasks at most share the work of one run"
+    return max(1, config.getint(SECTION, 'automation_drains', default=4))
+
+
+def drain_time():
+    "Return after how many seconds a drain hands over to the next run"
+    return config.getint(SECTION, 'automation_drain_time', default=240)
+
+
+def sessions():
+    "Return how many SMTP sessions at most a drain opens"
+    return max(1, config.getint(SECTION, 'automation_sessions', default=16))
+
+
+def smtp_timeout():
+    "Return the seconds to wait for the SMTP server if its URI sets none"
+    return config.getint(SECTION, 'automation_smtp_timeout', default=60)
+
+
+def retry_age():
+    "Return for how many hours a temporary failure is tried again"
+    return config.getint(SECTION, 'automation_retry_age', default=48)
+
+
+def limit():
+    "Return how many e-mails may be sent a minute, or 0 for no limit"
+    return config.getint(SECTION, 'automation_limit', default=0)
+
+
+def domain_limit():
+    "Return how many e-mails a minute may go to one recipient domain, or 0"
+    return config.getint(SECTION, 'automation_domain_limit', default=0)

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import setup
+
+NAME = 'marketing_automation'
+PACKAGE = f'trytond.modules.{NAME}'
+PREFIX = 'trytond'
+# Modules that are part of the server
+SERVER = {'ir', 'res'}
+# What the module needs at run time besides Python files
+DATA = [
+    'tryton.cfg', '*.xml', '*.html', '*.gif', 'view/*.xml', 'locale/*.po',
+    'locale/override/*.po', 'icons/*.svg', 'icons/LICENSE']
+TEST_DATA = [
+    '**/*.rst', '**/*.html', '**/*.json', '**/*.eml', '**/*.xml', '**/*.txt']
+
+root = Path(__file__).resolve().parent
+config = ConfigParser()
+config.optionxform = str
+config.read(root / 'tryton.cfg', encoding='utf-8')
+info = config['tryton']
+version = info['version']
+major, minor = map(int, version.split('.')[:2])
+
+
+def require(name):
+    "Return the requirement of a distribution of the same series"
+    return f'{name} >= {major}.{minor}, < {major}.{minor + 1}'
+
+
+def modules(option):
+    return [
+        f'{PREFIX}_{m}' for m in info.get(option, '').split()
+        if m not in SERVER]
+
+
+def files(folder, patterns):
+    "Return the files as relative to the folder, sorted"
+    folder = root / folder
+    return sorted({
+            str(f.relative_to(folder))
+            for p in patterns for f in folder.glob(p) if f.is_file()})
+
+
+def readme():
+    for name in ['README.rst', 'README']:
+        if (root / name).exists():
+            text = (root / name).read_text(encoding='utf-8')
+            return re.sub(r'(?m)^\.\. include::.*\n', '', text)
+    return ''
+
+
+optional = list(map(require, modules('extras_depend')))
+
+setup(
+    name=f'{PREFIX}_{NAME}',
+    version=version,
+    description="Marketing automation for Tryton",
+    long_description=readme(),
+    long_description_content_type='text/x-rst',
+    license_expression='GPL-3.0-or-later',
+    license_files=['LICENSE', 'COPYRIGHT', 'icons/LICENSE'],
+    keywords=['tryton', 'marketing', 'automation', 'e-mail'],
+    classifiers=[
+        'Development Status :: 5 - Production/Stable',
+        'Environment :: Plugins',
+        'Framework :: Tryton',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Financial and Insurance Industry',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
+        'Topic :: Office/Business',
+        ],
+    python_requires='>=3.10',
+    # The checkout is the package
+    package_dir={PACKAGE: '.'},
+    packages=[PACKAGE, f'{PACKAGE}.tests'],
+    package_data={
+        PACKAGE: files('.', DATA),
+        f'{PACKAGE}.tests': files('tests', TEST_DATA),
+        },
+    include_package_data=False,
+    zip_safe=False,
+    install_requires=[
+        require('trytond'),
+        *map(require, modules('depends')),
+        'python-sql >= 1.8',
+        'python-dateutil',
+        'Genshi',
+        'flufl.bounce >= 4.0',
+        'html2text',
+        'lxml',
+        'mrml',
+        'werkzeug',
+        ],
+    extras_require={
+        'postgresql': ['psycopg[binary,pool] >= 3.2'],
+        'test': [require('proteus'), *optional, 'hypothesis'],
+        },
+    entry_points={
+        'trytond.modules': [f'{NAME} = {PACKAGE}'],
+        },
+    )

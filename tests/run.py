@@ -1,0 +1,571 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""
+Run the tests of the module on SQLite and PostgreSQL, one process for each.
+
+The last line is "N passed, N failed", with ", N skipped" if there are any,
+over all databases. The environment may tell
+
+    POSTGRESQL_URI, PGHOST   to use this server and no throw-away cluster
+    TEST_TIMEOUT             seconds a test may take, 600 by default
+
+Activated databases are kept in .build/cache under a fingerprint of what they
+are made of, so the next run copies them. Those with only the dependencies of
+the module are kept apart, as they outlast its changes.
+"""
+import argparse
+import faulthandler
+import hashlib
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from importlib.metadata import distributions
+from pathlib import Path
+
+from postgresql import Cluster, programs, server_uri
+
+# The other files of this folder are no top level modules
+sys.path.remove(str(Path(__file__).resolve().parent))
+
+MODULE = 'marketing_automation'
+PACKAGE = f'trytond.modules.{MODULE}'
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / '.build'
+# Folders whose content has no influence on an activated database
+INDIFFERENT = {'.ci', 'benchmarks', 'build', 'demo', 'dist', 'doc'}
+# Of the databases with the module the newest and the recent are kept
+CACHE_COUNT = 3
+CACHE_AGE = 60 * 60
+# Marks what has only the dependencies
+BASE = 'base-'
+PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
+
+
+def summary(counts):
+    text = f"{counts[PASSED]} passed, {counts[FAILED]} failed"
+    if counts[SKIPPED]:
+        text += f", {counts[SKIPPED]} skipped"
+    return text
+
+
+# In the process of a database
+
+
+class Result(unittest.TestResult):
+    "Say how each test ended, and write it down for the parent"
+
+    def __init__(self, file, total, timeout):
+        super().__init__()
+        self.buffer = True
+        self._file = file
+        self._total = total
+        self._timeout = timeout
+        self._number = 0
+        self._started = None
+        self._outcome = None
+
+    def startTest(self, test):
+        super().startTest(test)
+        faulthandler.dump_traceback_later(
+            self._timeout, exit=True, file=sys.__stderr__)
+        self._outcome = PASSED
+        self._started = time.monotonic()
+
+    def stopTest(self, test):
+        duration = time.monotonic() - self._started
+        self._started = None
+        super().stopTest(test)
+        faulthandler.cancel_dump_traceback_later()
+        self._number += 1
+        self._record(test, self._outcome, f"{duration:.2f} s")
+
+    def _record(self, test, outcome, remark):
+        name = _name(test)
+        print(
+            f"{self._number}/{self._total} {outcome} {name} ({remark})",
+            file=sys.__stdout__, flush=True)
+        self._file.write(json.dumps([outcome, name]) + '\n')
+        self._file.flush()
+
+    def _conclude(self, test, outcome, text):
+        print(text, file=sys.__stdout__, flush=True)
+        if self._started is None:
+            # The set up or tear down of a class or module
+            self._record(test, outcome, "outside of a test")
+        elif self._outcome != FAILED:
+            self._outcome = outcome
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._conclude(test, FAILED, self.errors[-1][1])
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._conclude(test, FAILED, self.failures[-1][1])
+
+    def addSubTest(self, test, subtest, err):
+        known = len(self.failures), len(self.errors)
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            new = self.failures[known[0]:] + self.errors[known[1]:]
+            self._conclude(subtest, FAILED, f"{subtest}\n{new[0][1]}")
+
+    def addUnexpectedSuccess(self, test):
+        super().addUnexpectedSuccess(test)
+        self._conclude(test, FAILED, "Unexpected success")
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self._conclude(test, SKIPPED, f"Skipped: {reason}")
+
+
+def _name(test):
+    name = str(test.id()).replace(f'{PACKAGE}.tests.', '')
+    # The name of a scenario is its path
+    return os.path.basename(name) if os.sep in name else name
+
+
+def load(names, patterns, fast):
+    "Return the suite of the named tests, of all without names"
+    loader = unittest.TestLoader()
+    suite = unittest.TestSuite()
+    if patterns:
+        loader.testNamePatterns = [
+            p if '*' in p else f'*{p}*' for p in patterns]
+    if not names:
+        folder = Path(importlib.import_module(f'{PACKAGE}.tests').__file__)
+        names = sorted(p.stem for p in folder.parent.glob('test_*.py'))
+        if fast:
+            names.remove('test_scenario')
+    for name in names:
+        suite.addTests(_load(loader, name))
+    return suite
+
+
+def _load(loader, name):
+    name = re.sub(r'^tests[./]|\.(py|rst)$', '', name)
+    if not name.startswith('scenario'):
+        return loader.loadTestsFromName(f'{PACKAGE}.tests.{name}')
+    patterns = loader.testNamePatterns
+    loader.testNamePatterns = [f'{name}.rst']
+    try:
+        return loader.loadTestsFromName(f'{PACKAGE}.tests.test_scenario')
+    finally:
+        loader.testNamePatterns = patterns
+
+
+def start_from_dependencies():
+    """
+    Have new test databases copied from one where all but the module is
+    activated, which takes most of the time
+    """
+    from trytond.tests import test_tryton, tools
+    create_db, cache_file = test_tryton.create_db, test_tryton._db_cache_file
+    wanted = []
+
+    def remember(activate):
+        @wraps(activate)
+        def wrapper(modules, *args, **kwargs):
+            wanted[:] = [modules] if isinstance(modules, str) else modules
+            try:
+                return activate(modules, *args, **kwargs)
+            finally:
+                wanted.clear()
+        return wrapper
+
+    def create(name=test_tryton.DB_NAME, lang='en'):
+        if (not wanted or name != test_tryton.DB_NAME
+                or test_tryton.db_exist(name)):
+            create_db(name, lang)
+            return
+        modules = _dependencies(wanted)
+        key = ' '.join([BASE, lang, *modules])
+        if not test_tryton.restore_db_cache(key):
+            create_db(name, lang)
+            _activate(modules)
+            test_tryton.backup_db_cache(key)
+        _update_list()
+
+    def path(folder, key):
+        if key.startswith(BASE):
+            return f'{folder}/{BASE}{_digest([key.encode()])}.dump'
+        return cache_file(folder, key)
+
+    test_tryton.create_db = create
+    test_tryton._db_cache_file = path
+    test_tryton.activate_module = remember(test_tryton.activate_module)
+    tools.activate_modules = remember(tools.activate_modules)
+
+
+def _dependencies(modules):
+    from trytond.modules import get_module_info
+    modules = set(modules)
+    if MODULE in modules:
+        modules.remove(MODULE)
+        modules.update(get_module_info(MODULE)['depends'])
+    return sorted(modules)
+
+
+def _activate(modules):
+    from trytond.pool import Pool
+    from trytond.tests.test_tryton import DB_NAME
+    from trytond.transaction import Transaction
+    with Transaction().start(DB_NAME, 1) as transaction:
+        pool = Pool()
+        Module = pool.get('ir.module')
+        ActivateUpgrade = pool.get('ir.module.activate_upgrade', type='wizard')
+
+        Module.activate(Module.search([('name', 'in', modules)]))
+        transaction.commit()
+        session, _, _ = ActivateUpgrade.create()
+        transaction.commit()
+        ActivateUpgrade(session).transition_upgrade()
+        ActivateUpgrade.delete(session)
+        transaction.commit()
+
+
+def _update_list():
+    "The module may have other dependencies than when the base was made"
+    from trytond.pool import Pool
+    from trytond.tests.test_tryton import DB_NAME
+    from trytond.transaction import Transaction
+    with Transaction().start(DB_NAME, 1):
+        Module = Pool().get('ir.module')
+        Module.update_list()
+
+
+def work(arguments):
+    "Run the tests on the database of the environment"
+    if 'DB_CACHE' in os.environ:
+        start_from_dependencies()
+    suite = load(arguments.names, arguments.pattern, arguments.fast)
+    timeout = float(os.environ.get('TEST_TIMEOUT', 600))
+    with open(arguments.result, 'a') as file:
+        result = Result(file, suite.countTestCases(), timeout)
+        result.failfast = arguments.failfast
+        result.startTestRun()
+        suite.run(result)
+        result.stopTestRun()
+        file.write(json.dumps(['end', '']) + '\n')
+
+
+# In the parent
+
+
+def _digest(contents):
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:20]
+
+
+def environment_fingerprint():
+    "Return a digest of all the dependencies are made of"
+    return _digest([
+            sys.version.encode(),
+            *sorted(
+                f'{d.name} {d.version}'.encode() for d in distributions()
+                if d.name != f'trytond_{MODULE}')])
+
+
+def fingerprint():
+    "Return a digest of all an activated database is made of"
+    contents = [environment_fingerprint().encode()]
+    for path in sorted(_sources()):
+        contents.append(str(path.relative_to(ROOT)).encode())
+        contents.append(path.read_bytes())
+    return _digest(contents)
+
+
+def _sources():
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [
+            f for f in folders if f not in INDIFFERENT
+            and not f.startswith('.') and not f.endswith('.egg-info')]
+        in_tests = Path(folder).name == 'tests'
+        for name in files:
+            if (name.endswith(('.py', '.xml', '.cfg', '.po', '.svg', '.html'))
+                    and not (in_tests and name.startswith('test_'))):
+                yield Path(folder) / name
+
+
+class Cache:
+    """
+    Activated databases, with the module (full) and without it (base).
+
+    A run works on copies and hands over at its end what it added, so that
+    runs side by side never see half a file.
+    """
+
+    def __init__(self):
+        self._fingerprint = fingerprint()
+        folder = BUILD / 'cache'
+        self.full = folder / self._fingerprint
+        self.base = folder / f'{BASE}{environment_fingerprint()}'
+        for folder in [self.full, self.base]:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)
+
+    def prune(self):
+        "Remove what nobody will ask for"
+        folders = set(self.full.parent.iterdir())
+        bases = {f for f in folders if f.name.startswith(BASE)}
+        recent = sorted(
+            folders - bases, key=lambda f: f.stat().st_mtime)[-CACHE_COUNT:]
+        for folder in folders - {self.base, *recent}:
+            if time.time() - folder.stat().st_mtime > CACHE_AGE:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def valid(self):
+        "Whether nobody changed a file meanwhile"
+        return fingerprint() == self._fingerprint
+
+    @contextmanager
+    def files(self, folder):
+        "Fill the folder with the files, and take over new ones"
+        folder.mkdir()
+        for path in [*self.full.glob('*.dump'), *self.base.glob('*.dump')]:
+            os.link(path, folder / path.name)
+        yield folder
+        valid = self.valid
+        for path in folder.glob('*.dump'):
+            base = path.name.startswith(BASE)
+            target = (self.base if base else self.full) / path.name
+            if (base or valid) and not target.exists():
+                os.replace(path, target)
+
+
+class Database:
+    "A kind of database and a process that runs the tests on it"
+
+    def __init__(self, name, folder, environment, remark=''):
+        self.name = name
+        self.remark = remark
+        self.counts = Counter()
+        self.failed = []
+        self.duration = 0
+        self._result = folder / f'{name}.jsonl'
+        self._environment = environment
+        self._folder = folder
+        self._thread = threading.Thread(target=self._run)
+        self._arguments = None
+        self._started = None
+
+    def start(self, arguments):
+        self._arguments = arguments
+        self._started = time.monotonic()
+        self._thread.start()
+
+    def join(self):
+        self._thread.join()
+
+    def _run(self):
+        environment = {
+            **os.environ,
+            'HYPOTHESIS_STORAGE_DIRECTORY': str(BUILD / 'hypothesis'),
+            'PYTHONUNBUFFERED': '1',
+            'TRYTOND_DATABASE__PATH': str(self._folder),
+            **self._environment}
+        # What is configured on the machine is not for the tests
+        environment.pop('TRYTOND_CONFIG', None)
+        command = [
+            sys.executable, os.path.abspath(__file__),
+            '--result', str(self._result), *self._arguments]
+        process = subprocess.Popen(
+            command, env=environment, cwd=self._folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors='replace')
+        for line in process.stdout:
+            print(f"[{self.name}] {line}", end='', flush=True)
+        process.wait()
+        self.duration = time.monotonic() - self._started
+        self._count(process.returncode)
+
+    def _count(self, status):
+        outcomes = []
+        if self._result.exists():
+            outcomes = list(map(
+                    json.loads, self._result.read_text().splitlines()))
+        if not outcomes or outcomes.pop() != ['end', '']:
+            outcomes.append([FAILED, f"the process ended with {status}"])
+        elif not outcomes:
+            outcomes.append([FAILED, "no test was found"])
+        for outcome, name in outcomes:
+            self.counts[outcome] += 1
+            if outcome == FAILED:
+                self.failed.append(name)
+
+    def report(self):
+        title = f"{self.name} ({self.remark})" if self.remark else self.name
+        for name in self.failed:
+            print(f"[{self.name}] failed: {name}")
+        print(f"{title}: {summary(self.counts)} in {self.duration:.0f} s")
+
+
+def sqlite(stack, folder, cache):
+    files = stack.enter_context(cache.files(folder / 'sqlite'))
+    return Database('sqlite', folder, {
+            'TRYTOND_DATABASE_URI': 'sqlite://',
+            'DB_CACHE': str(files),
+            'DB_NAME': ':memory:',
+            })
+
+
+def postgresql(stack, folder, cache):
+    "Return the database, None if there is no server to be had"
+    if uri := server_uri():
+        return _postgresql_server(stack, folder, uri)
+    if programs():
+        return _postgresql_cluster(stack, folder, cache)
+    if _answers('postgresql:///'):
+        return _postgresql_server(stack, folder, 'postgresql:///')
+
+
+def _postgresql_cluster(stack, folder, cache):
+    full, base = cache.full / 'postgresql', cache.base / 'postgresql'
+    cluster = stack.enter_context(Cluster(
+            fsync=False, template=str(full if full.exists() else base),
+            min_wal_size='32MB'))
+    known = _databases(cluster.uri)
+
+    def save():
+        names = _databases(cluster.uri)
+        if names - known and cache.valid:
+            cluster.save(str(full))
+            cluster.start()
+        if any(n.startswith(BASE) for n in names - known):
+            _drop_databases(cluster.uri, 'test')
+            cluster.save(str(base))
+    stack.callback(save)
+    return Database('postgresql', folder, {
+            'TRYTOND_DATABASE_URI': cluster.uri,
+            'DB_CACHE': 'postgresql://',
+            'DB_NAME': 'test',
+            }, "throw-away cluster")
+
+
+def _postgresql_server(stack, folder, uri):
+    prefix = f'test_{os.getpid()}_{os.urandom(4).hex()}'
+    stack.callback(_drop_databases, uri, prefix)
+    environment = {
+        'TRYTOND_DATABASE_URI': uri,
+        'DB_NAME': prefix,
+        }
+    if shutil.which('pg_dump'):
+        environment['DB_CACHE'] = str(folder / 'dump')
+    return Database('postgresql', folder, environment, "server")
+
+
+def _connect(uri):
+    import psycopg
+    base, question, options = uri.partition('?')
+    return psycopg.connect(
+        base + 'template1' + question + options, autocommit=True,
+        connect_timeout=5)
+
+
+def _answers(uri):
+    "Return whether a server is there and lets us create databases"
+    import psycopg
+    try:
+        with _connect(uri) as connection:
+            row = connection.execute(
+                'SELECT rolcreatedb OR rolsuper FROM pg_roles '
+                'WHERE rolname = current_user').fetchone()
+            return bool(row and row[0])
+    except psycopg.OperationalError:
+        return False
+
+
+def _databases(uri):
+    with _connect(uri) as connection:
+        return {n for n, in connection.execute(
+                'SELECT datname FROM pg_database')}
+
+
+def _drop_databases(uri, prefix):
+    "Drop what a test that was cut short has left"
+    from psycopg.sql import SQL, Identifier
+    names = {n for n in _databases(uri) if n.startswith(prefix)}
+    with _connect(uri) as connection:
+        for name in names:
+            connection.execute(
+                SQL('DROP DATABASE {} WITH (FORCE)').format(Identifier(name)))
+
+
+OPENERS = {'sqlite': sqlite, 'postgresql': postgresql}
+
+
+def run(names, arguments):
+    "Run the tests on these databases, return the counts over all"
+    counts = Counter()
+    cache = Cache()
+    cache.prune()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(
+                tempfile.TemporaryDirectory(prefix='run-', dir=BUILD)))
+        databases = []
+        for name in names:
+            if database := OPENERS[name](stack, folder, cache):
+                databases.append(database)
+            else:
+                print(f"No {name}: no server answers, no programs found")
+        for database in databases:
+            database.start(arguments)
+        for database in databases:
+            database.join()
+        for database in databases:
+            database.report()
+            counts += database.counts
+    print("Databases:", ", ".join(d.name for d in databases) or "none")
+    return counts
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        description="Run the tests of the module.")
+    parser.add_argument('names', nargs='*',
+        help="as test_smtp, test_smtp.FaultTestCase or scenario_reporting")
+    parser.add_argument('-k', dest='pattern', action='append', default=[],
+        help="run only the tests whose name matches")
+    parser.add_argument('-f', '--failfast', action='store_true')
+    parser.add_argument('--fast', action='store_true',
+        help="leave out the scenarios")
+    parser.add_argument('--database', action='append', choices=list(OPENERS),
+        help="instead of all")
+    parser.add_argument('--result', help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
+    if arguments.result:
+        work(arguments)
+        return
+    forwarded = list(arguments.names)
+    for pattern in arguments.pattern:
+        forwarded += ['-k', pattern]
+    for option in ['failfast', 'fast']:
+        if getattr(arguments, option):
+            forwarded.append(f'--{option}')
+    counts = run(arguments.database or list(OPENERS), forwarded)
+    print(summary(counts))
+    if counts[FAILED] or not counts[PASSED]:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,149 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""Who does not want e-mails any more, since when and because of which"""
+import datetime as dt
+
+from trytond.model import Index, ModelSQL, ModelView, fields
+from trytond.pool import Pool
+from trytond.report import Report
+
+from . import signature
+
+
+class Unsubscription(ModelSQL, ModelView):
+    "What a recipient has stopped"
+    __name__ = 'marketing.automation.unsubscription'
+
+    party = fields.Many2One(
+        'party.party', "Party", readonly=True, ondelete='CASCADE')
+    record = fields.Many2One(
+        'marketing.automation.record', "Record",
+        readonly=True, ondelete='SET NULL')
+    scenario = fields.Many2One(
+        'marketing.automation.scenario', "Scenario",
+        readonly=True, ondelete='SET NULL')
+    everything = fields.Boolean(
+        "Everything", readonly=True,
+        help="Not only the scenario but all marketing automation.")
+    activity = fields.Many2One(
+        'marketing.automation.activity', "Activity",
+        readonly=True, ondelete='SET NULL',
+        help="The activity whose e-mail led to the unsubscription.")
+    at = fields.DateTime("At", required=True, readonly=True)
+    undone_at = fields.DateTime(
+        "Undone At", readonly=True,
+        help="When the recipient took it back.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.update({
+                Index(t, (t.record, Index.Equality())),
+                Index(t, (t.activity, Index.Equality())),
+                })
+        cls._order = [('at', 'DESC'), ('id', 'DESC')]
+
+    @classmethod
+    def find(cls, uuid, token=None):
+        """Return (record, activity, URL to go on) of an unsubscribe URL
+
+        The record is None if there is none.  Without a genuine token, the
+        activity and the URL are None.
+        """
+        pool = Pool()
+        Configuration = pool.get('marketing.automation.configuration')
+        Link = pool.get('marketing.automation.link')
+        Record = pool.get('marketing.automation.record')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        if not uuid or len(uuid) > 64 or '\0' in uuid:
+            return None, None, None
+        records = Record.search([('uuid', '=', uuid)])
+        if not records:
+            return None, None, None
+        record, = records
+        activity = url = None
+        ids = signature.verify(
+            Configuration.get_secret(), 'unsubscribe', token, 2)
+        if ids:
+            record_activity_id, link_id = ids
+            for record_activity in RecordActivity.search([
+                        ('id', '=', record_activity_id),
+                        ('record', '=', record.id),
+                        ]):
+                activity = record_activity.activity
+            for link in Link.search([('id', '=', link_id)]):
+                url = link.url
+        return record, activity, url
+
+    @classmethod
+    def is_next(cls, record, url):
+        """Return if a template of the scenario leads to the URL
+
+        The e-mails of the published module carry it unsigned.
+        """
+        target = f'unsubscribe|{url}'
+        return any(
+            target in (a.email_template or '')
+            for a in record.scenario.all_activities)
+
+    @classmethod
+    def stop(cls, record, activity=None, everything=False):
+        "Unsubscribe the record, once"
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        party = record.party
+        is_new = not record.blocked
+        Record.block([record])
+        if everything and party and not party.marketing_unsubscribed:
+            party.marketing_unsubscribed = True
+            party.save()
+            is_new = True
+        if is_new:
+            cls.create([{
+                        'party': party.id if party else None,
+                        'record': record.id,
+                        'scenario': record.scenario.id,
+                        'everything': everything,
+                        'activity': activity.id if activity else None,
+                        'at': dt.datetime.now(),
+                        }])
+
+    @classmethod
+    def undo(cls, record):
+        "Take back what the recipient has stopped through the record"
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        stopped = cls.search([
+                ('record', '=', record.id),
+                ('undone_at', '=', None),
+                ])
+        if not stopped:
+            return
+        cls.write(stopped, {'undone_at': dt.datetime.now()})
+        Record.write([record], {'blocked': False})
+        if party := record.party:
+            if any(s.everything for s in stopped):
+                party.marketing_unsubscribed = False
+            party.marketing_scenario_unsubscribed = [
+                s for s in party.marketing_scenario_unsubscribed
+                if s != record.scenario]
+            party.save()
+
+
+class Unsubscribe(Report):
+    "The page a recipient sees"
+    __name__ = 'marketing.automation.unsubscribe'
+
+    @classmethod
+    def get_context(cls, records, header, data):
+        context = super().get_context(records, header, data)
+        record, = records
+        party = record.party
+        context['party'] = party
+        context['everything'] = bool(party and party.marketing_unsubscribed)
+        context['stopped'] = bool(record.blocked or context['everything'])
+        context['undone'] = data.get('undone', False)
+        context['next'] = data.get('next')
+        return context
