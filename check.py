@@ -189,7 +189,8 @@ def _compile(activity, field, compile_, source):
     try:
         template = compile_(source)
     except TemplateSyntaxError as exception:
-        _template_error(activity, field, str(exception), exception)
+        _template_error(
+            activity, field, message.explain(exception), exception)
     for name in sorted(template.names - message.NAMES):
         _template_error(activity, field, gettext(
                 'marketing_automation.msg_unknown_variable', name=name))

@@ -17,7 +17,6 @@ from collections import defaultdict, deque
 
 from sql import Conflict, For, Literal, Null
 from sql.conditionals import Case
-from sql.functions import Function
 
 import trytond.config as config
 from trytond import backend
@@ -27,6 +26,7 @@ from trytond.transaction import Transaction
 
 from . import schedule, settings
 from .entry import evaluate
+from .functions import SetConfig, Unqualified
 from .exceptions import Failure, Outcome, Skip
 from .message import Outbox
 from .relay import Relay, domain
@@ -210,7 +210,8 @@ class Due:
         lease = dt.datetime.now() + dt.timedelta(seconds=settings.lease())
         cursor.execute(*table.update(
                 [table.lease], [lease], where=table.id.in_(query),
-                returning=[table.id, table.state]))
+                returning=[
+                    Unqualified(table.id), Unqualified(table.state)]))
         states = dict(cursor.fetchall())
         if self.only is not None:
             self.only = [i for i in self.only if i not in states]
@@ -227,6 +228,7 @@ class Slice:
         self.until = time.monotonic() + settings.lease() / 2
         self.results = {}  # id: values to store
         self.messages = {}
+        self.sent = set()
         self.finished = []
 
     def work(self):
@@ -250,10 +252,11 @@ class Slice:
         for draft in outbox.drafts:
             with self._outcome(draft.id):
                 self.messages[draft.id] = outbox.seal(draft, ids)
-        for id_, state in self.states.items():
-            if state == 'delivered':
-                # Whatever has changed since, it has been sent
-                self.results.pop(id_, None)
+        # Whatever has changed since, these have been sent
+        self.sent = {
+            id_ for id_, s in self.states.items() if s == 'delivered'}
+        for id_ in self.sent:
+            self.results.pop(id_, None)
         self.finished = [
             id_ for id_ in self.states
             if id_ not in self.results and id_ not in self.messages]
@@ -321,7 +324,7 @@ class Slice:
         Throttle = pool.get('marketing.automation.throttle')
         queue = deque(
             m for id_, m in self.messages.items()
-            if self.states[id_] == 'waiting')
+            if id_ not in self.sent)
         if not queue:
             return
         for message in retry(Throttle.over_limit, list(queue)):
@@ -342,6 +345,7 @@ class Slice:
         "Store the result, return if the next message may be sent"
         if result.kind == 'sent':
             self.relay.failures = 0
+            self.sent.add(message.id)
             return recorder.delivered(message, queue[0] if queue else None)
         recorder.failed(message, result)
         del self.messages[message.id]
@@ -401,7 +405,7 @@ class Slice:
 
     def _finish(self):
         "Store all that has not been stored yet"
-        done = [*self.finished, *self.messages]
+        done = list({*self.finished, *self.sent})
         self._archive(done)
         self._children(done)
         store({id_: {'state': 'done', 'reason': None, 'detail': None}
@@ -521,12 +525,6 @@ def store(results):
     transaction.counter += 1
 
 
-class SetConfig(Function):
-    "Set a parameter of PostgreSQL for the rest of the transaction"
-    __slots__ = ()
-    _function = 'SET_CONFIG'
-
-
 class _Recorder:
     """Stores the result of each message in a transaction of its own
 
@@ -566,7 +564,7 @@ class _Recorder:
         RecordActivity = pool.get('marketing.automation.record.activity')
         table = RecordActivity.__table__()
         allowed = _allowed([next_ or -1])
-        returning = [allowed.as_('allowed')]
+        returning = [allowed]
         if backend.name == 'postgresql':
             returning.append(SetConfig('synchronous_commit', 'off', True))
         cursor.execute(*table.update(

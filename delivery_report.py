@@ -53,8 +53,8 @@ from flufl.bounce import all_failures
 __all__ = ['parse', 'Report', 'ReportTooLarge', 'MAX_SIZE']
 
 logger = logging.getLogger(__name__)
-# One line for each of 17 detectors and message otherwise
-logging.getLogger('flufl.bounce').setLevel(logging.WARNING)
+# It says whenever it starts one of its 17 detectors
+logging.getLogger('flufl.bounce').setLevel(logging.CRITICAL)
 
 MAX_SIZE = 10 * 1024 * 1024  # bytes; more is refused
 HEAD_SIZE = 256 * 1024  # bytes read: a report precedes the message it returns
@@ -217,13 +217,8 @@ def _read(data):
             rb'(?i)^(content-type:\s*"?)message/', rb'\1text/',
             match[0][:MAX_LINE])
 
-    data = CONTENT_TYPE.sub(replace, _cut(data).lstrip(b'\n'))
-    message = BytesParser().parsebytes(data)
-    if failed := message.get_all('x-failed-recipients'):
-        del message['x-failed-recipients']
-        failed = ADDRESS.findall(' '.join(map(str, failed))[:HEAD_SIZE // 8])
-        message['x-failed-recipients'] = ', '.join(failed[:MAX_RECIPIENTS])
-    return message
+    return BytesParser().parsebytes(
+        CONTENT_TYPE.sub(replace, _cut(data).lstrip(b'\n')))
 
 
 def _cut(data):
@@ -463,11 +458,21 @@ def _other(message, parts, daemon):
 
 
 def _heuristics(message, parts):
-    "One report for each address that flufl.bounce finds"
+    """One report for each address that flufl.bounce finds.
+
+    Its detectors were not written for hostile input: they get the texts of
+    `_parts`, and of the headers nothing but addresses.
+    """
+    for name in ['from', 'x-failed-recipients']:
+        found = ADDRESS.findall(
+            ' '.join(map(str, message.get_all(name, [])))[:HEAD_SIZE // 8])
+        del message[name]
+        if found or name == 'from':
+            message[name] = ', '.join(found[:MAX_RECIPIENTS]) or 'nobody@'
     try:
         delayed, failed = all_failures(message)
-    except Exception:  # its detectors were not written for hostile input
-        logger.info("flufl.bounce failed", exc_info=True)
+    except Exception:
+        logger.warning("flufl.bounce failed", exc_info=True)
         return []
     text = '\n'.join(c for k, c in parts if k not in MESSAGE_TYPES)
     alone = len(delayed | failed) == 1

@@ -13,7 +13,6 @@ import logging
 
 from sql import Cast, Conflict, Literal, Union
 from sql.aggregate import Max, Min
-from sql.functions import Function, Lower
 from sql.operators import Concat, Exists
 
 from trytond import backend
@@ -24,39 +23,12 @@ from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, check_access
 
 from . import schedule
+from .functions import Unqualified, random_uuid
 
 logger = logging.getLogger(__name__)
 SLICE = 10_000
 # More instances in one list cost quadratic time
 BROWSE = 1_000
-
-
-class GenRandomUUID(Function):
-    "PostgreSQL's random UUID, version 4 (RFC 9562)"
-    __slots__ = ()
-    _function = 'GEN_RANDOM_UUID'
-
-
-class RandomBlob(Function):
-    __slots__ = ()
-    _function = 'RANDOMBLOB'
-
-
-class Replace(Function):
-    __slots__ = ()
-    _function = 'REPLACE'
-
-
-class Hex(Function):
-    __slots__ = ()
-    _function = 'HEX'
-
-
-def _uuid():
-    "Return the SQL expression of 32 random hexadecimal digits"
-    if backend.name == 'sqlite':
-        return Lower(Hex(RandomBlob(16)))
-    return Replace(Cast(GenRandomUUID(), 'VARCHAR'), '-', '')
 
 
 class Audience:
@@ -208,11 +180,11 @@ class _Entry:
                     Literal(self.scenario.id),
                     self._reference(candidate.id),
                     Literal(False),
-                    _uuid(),
+                    random_uuid(),
                     where=where,
                     order_by=[candidate.id.asc]),
                 on_conflict=Conflict(record),
-                returning=[record.id]))
+                returning=[Unqualified(record.id)]))
         return [id_ for id_, in self.cursor]
 
     def _start(self, ids):

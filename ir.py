@@ -9,6 +9,8 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
+from .functions import Unqualified
+
 
 class Cron(metaclass=PoolMeta):
     __name__ = 'ir.cron'
@@ -66,7 +68,8 @@ class Email(metaclass=PoolMeta):
                 [table.create_uid, table.create_date,
                     *(getattr(table, n) for n in names)],
                 [[*common, *(e[n] for n in names)] for e in emails],
-                returning=[table.id, table.message_id]))
+                returning=[
+                    Unqualified(table.id), Unqualified(table.message_id)]))
         ids = {message_id: id_ for id_, message_id in cursor.fetchall()}
         cursor.execute(*address.insert(
                 [address.create_uid, address.create_date,

@@ -4,6 +4,7 @@
 """From a template and a record to a message: nothing is written here"""
 import re
 import secrets
+from email.headerregistry import HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, parseaddr
@@ -12,9 +13,11 @@ from html import escape
 from urllib.parse import urlencode, urljoin
 
 from genshi.core import START, QName
+from html2text import HTML2Text
 
+from trytond.i18n import gettext
 from trytond.pool import Pool
-from trytond.report import Report, html_to_text, mjml_to_html
+from trytond.report import mjml_to_html
 from trytond.tools.email_ import (
     convert_ascii_email, format_address, set_from_header)
 from trytond.transaction import Transaction
@@ -22,7 +25,7 @@ from trytond.wsgi import Base64Converter
 
 from . import settings, signature
 from .exceptions import Failure, Skip
-from .proxy import AccessScope, unwrap
+from .proxy import AccessScope, report_helpers
 from .template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
     compile_text)
@@ -31,6 +34,7 @@ from .template import (
 _nonce = secrets.token_hex(8)
 _placeholder = re.compile(
     rf'https://{_nonce}\.invalid/(link|unsubscribe)/(\d+)')
+_link_space = re.compile(r'(?<=\[)\s+|\s+(?=\]\()')
 _control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
 # Enough to keep nonsense from the server, which has the last word (RFC 5321)
 _address = re.compile(
@@ -38,25 +42,34 @@ _address = re.compile(
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
 # Elements whose href is not a link to follow
 UNTRACKED = {'link', 'base', 'mj-font'}
-HELPERS = [
-    'format_date', 'format_datetime', 'format_timedelta', 'format_currency',
-    'format_number']
-NAMES = frozenset(['record', 'short', 'datetime', *HELPERS])
+NAMES = {'record', 'short', 'datetime', *report_helpers()}
 
 markup = lru_cache(512)(compile_markup)
 text = lru_cache(512)(compile_text)
+
+
+class _URLHeader(UnstructuredHeader):
+    "A header that is never encoded nor folded inside of a URL"
+
+    def fold(self, *, policy):
+        return f'{self.name}: {self}{policy.linesep}'
+
+
+_headers = HeaderRegistry()
+_headers.map_to_type('list-unsubscribe', _URLHeader)
+POLICY = SMTP.clone(header_factory=_headers)
+POLICY_UTF8 = POLICY.clone(utf8=True)
 
 
 class Message:
     """A message ready to be handed to the mail server
 
     id -- of the record activity
-    record -- id of the marketing.automation.record
     sender, recipient -- addresses of the envelope
     data -- bytes of the message
     archive -- dictionary of the values of the ir.email that files it
     """
-    __slots__ = ('id', 'record', 'sender', 'recipient', 'data', 'archive')
+    __slots__ = ('id', 'sender', 'recipient', 'data', 'archive')
 
     def __init__(self, **values):
         for name, value in values.items():
@@ -67,17 +80,22 @@ class Draft:
     "A rendered message whose links are still placeholders"
 
     def __init__(self, activity, record_activity):
-        self.activity = activity
+        # Nothing can be read any more when the links get their ids
+        record = record_activity.record
+        party = record.record.marketing_party
         self.id = record_activity.id
-        self.record = record_activity.record
-        self.resource = self.record.record
-        self.party = self.resource.marketing_party
-        self.name, self.address = recipient(activity, self.party)
+        self.activity = activity.id
+        self.scenario = activity.scenario.id
+        self.sender = activity.email_from
+        self.record = record.id
+        self.uuid = record.uuid
+        self.resource = str(record.record)
+        self.name, self.address = recipient(activity, party)
+        self.tracking = activity.scenario.tracking
+        if party.marketing_tracking_refused:
+            self.tracking = 'none'
         self.links = {}
         self.nexts = {}
-        self.tracking = activity.scenario.tracking
-        if self.party.marketing_tracking_refused:
-            self.tracking = 'none'
 
     @property
     def urls(self):
@@ -116,16 +134,15 @@ class Draft:
             return self.unsubscribe(href)
         return self.short(href)
 
-    def render(self, scope):
-        "Render title and template in the language of the activity"
-        context = template_context(scope.proxy(self.resource), self.short)
-        title = render(
-            text, self.activity.email_title, context, 'email_title')
-        self.title = one_line(title)
-        source = self.activity.email_template
+    def render(self, activity, record):
+        "Render title and template of the activity for the record proxy"
+        context = template_context(record, self.short)
+        self.title = one_line(
+            render(text, activity.email_title, context))
+        source = activity.email_template
         method = 'xml' if is_mjml(source) else 'xhtml'
         self.html = render(
-            markup, source, context, 'email_template',
+            markup, source, context,
             filters=[self.rewrite], method=method)
         if is_mjml(source):
             self.html = mjml_to_html(self.html)
@@ -154,7 +171,7 @@ class Outbox:
             raise Skip('no_party')
         check_consent(activity.scenario, record.marketing_party)
         draft = Draft(activity, record_activity)
-        draft.render(self._scope(record))
+        draft.render(activity, self._scope(record).proxy(record))
         self.drafts.append(draft)
 
     def _scope(self, record):
@@ -168,7 +185,7 @@ class Outbox:
     @property
     def urls(self):
         "The (activity, URL) pairs for which an id is needed"
-        return {(d.activity.id, url) for d in self.drafts for url in d.urls}
+        return {(d.activity, url) for d in self.drafts for url in d.urls}
 
     def seal(self, draft, ids):
         "Return the message, ids gives the id of each (activity, URL)"
@@ -193,41 +210,40 @@ class _Envelope:
             }
 
     def _link_url(self, ids, url):
-        link = ids[self.draft.activity.id, url]
+        link = ids[self.draft.activity, url]
         token = self.outbox.sign('click', link, self.tracked)
         return urljoin(self.outbox.base, f'c/{token}')
 
     def _unsubscribe_url(self, ids, next_=''):
-        link = ids[self.draft.activity.id, next_] if next_ else 0
+        link = ids[self.draft.activity, next_] if next_ else 0
         query = urlencode({
-                'r': self.draft.record.uuid,
+                'r': self.draft.uuid,
                 't': self.outbox.sign('unsubscribe', self.draft.id, link),
                 })
         return urljoin(self.outbox.base, f'unsubscribe?{query}')
 
     def _pixel_url(self):
         token = self.outbox.sign(
-            'open', self.draft.activity.id, self.tracked)
+            'open', self.draft.activity, self.tracked)
         return urljoin(self.outbox.base, f'o/{token}.gif')
 
     def _substitute(self, content, quote):
         return _placeholder.sub(
             lambda m: quote(self.urls[m[1]][int(m[2])]), content)
 
-    def _html(self):
-        html = self._substitute(self.draft.html, escape)
-        if self.draft.tracking != 'none':
-            pixel = PIXEL % escape(self._pixel_url())
-            end = html.lower().rfind('</body')
-            if end < 0:
-                end = len(html)
-            html = html[:end] + pixel + html[end:]
-        return html
+    def _add_pixel(self, html):
+        if self.draft.tracking == 'none':
+            return html
+        pixel = PIXEL % escape(self._pixel_url())
+        end = html.lower().rfind('</body')
+        if end < 0:
+            end = len(html)
+        return html[:end] + pixel + html[end:]
 
     def seal(self):
         draft = self.draft
-        msg = EmailMessage(policy=SMTP.clone(utf8=not (
-                    draft.address.isascii())))
+        msg = EmailMessage(
+            policy=POLICY if draft.address.isascii() else POLICY_UTF8)
         try:
             self._set_headers(msg)
         except (ValueError, IndexError) as exception:
@@ -240,16 +256,15 @@ class _Envelope:
         else:
             sender = parseaddr(msg['Sender'] or msg['From'])[1]
         return Message(
-            id=draft.id, record=draft.record.id,
+            id=draft.id,
             sender=sender, recipient=draft.address,
             data=msg.as_bytes(), archive=self._archive(msg))
 
     def _set_headers(self, msg):
         draft = self.draft
-        scenario = draft.activity.scenario
         from_ = settings.email_from()
         set_from_header(
-            msg, from_, one_line(draft.activity.email_from or '') or from_)
+            msg, from_, one_line(draft.sender or '') or from_)
         msg['To'] = format_address(draft.address, draft.name)
         msg['Subject'] = self._substitute(draft.title, str)
         msg['Date'] = formatdate()
@@ -259,28 +274,37 @@ class _Envelope:
         msg['List-Unsubscribe'] = f'<{self._unsubscribe_url({})}>'
         msg['List-Unsubscribe-Post'] = 'List-Unsubscribe=One-Click'
         # RFC 2919: the phrase names the list, the identifier never changes
-        msg['List-Id'] = f'<scenario-{scenario.id}.{self.outbox.host}>'
+        msg['List-Id'] = f'<scenario-{draft.scenario}.{self.outbox.host}>'
         # RFC 3834: nobody should answer automatically
         msg['Auto-Submitted'] = 'auto-generated'
         msg['Precedence'] = 'bulk'
         msg['X-Marketing-Automation'] = self.outbox.sign('bounce', draft.id)
 
     def _set_content(self, msg):
-        html = self._html()
-        msg.set_content(html_to_text(html) or '')
-        msg.add_alternative(html, subtype='html')
+        html = self._substitute(self.draft.html, escape)
+        msg.set_content(html_to_text(html))
+        msg.add_alternative(self._add_pixel(html), subtype='html')
 
     def _archive(self, msg):
         draft = self.draft
         return {
-            'resource': str(draft.resource),
+            'resource': draft.resource,
             'recipients': str(msg['To']),
             'address': draft.address,
             'subject': str(msg['Subject']),
             'message_id': str(msg['Message-ID']),
-            'marketing_automation_activity': draft.activity.id,
-            'marketing_automation_record': draft.record.id,
+            'marketing_automation_activity': draft.activity,
+            'marketing_automation_record': draft.record,
             }
+
+
+def html_to_text(html):
+    "Return the text for readers that do not show HTML"
+    converter = HTML2Text(bodywidth=0)
+    converter.ignore_images = True
+    converter.single_line_break = False
+    text = converter.handle(html)
+    return _link_space.sub('', text)
 
 
 def check_consent(scenario, party):
@@ -324,12 +348,24 @@ def is_http(url):
     return url[:8].lower().startswith(('http://', 'https://'))
 
 
-def render(compile_, source, context, field, **options):
+def render(compile_, source, context, **options):
     "Return the rendered source, or raise the Failure to be shown"
     try:
         return compile_(source).render(context, **options)
     except (TemplateSyntaxError, TemplateRenderError) as exception:
-        raise Failure('template', f'{field}: {exception}') from exception
+        raise Failure('template', explain(exception)) from exception
+
+
+def explain(error):
+    "Return the translated sentence of a TemplateError"
+    text = gettext(
+        f'marketing_automation.msg_template_{error.reason}',
+        **error.variables)
+    if error.line:
+        text = gettext(
+            'marketing_automation.msg_template_line',
+            line=error.line, error=text)
+    return text
 
 
 def template_context(record, short):
@@ -338,12 +374,5 @@ def template_context(record, short):
         'record': record,
         'short': short,
         'datetime': DATETIME,
-        **{name: _helper(getattr(Report, name)) for name in HELPERS},
+        **report_helpers(),
         }
-
-
-def _helper(func):
-    def wrapper(*args, **kwargs):
-        return func(
-            *map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
-    return wrapper

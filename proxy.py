@@ -8,17 +8,17 @@ the code: Tryton checks nothing for the root user who runs the crons.
 """
 import datetime
 import re
+from contextlib import contextmanager
 from decimal import Decimal
-from functools import partial
 from itertools import islice
 
-from trytond.cache import freeze
 from trytond.model import Model, ModelStorage
 from trytond.model.fields.dict import TranslatedDict
 from trytond.model.fields.selection import TranslatedSelection
 from trytond.pool import Pool
 from trytond.report import Report
-from trytond.transaction import Transaction, check_access, inactive_records
+from trytond.transaction import (
+    Transaction, inactive_records, without_check_access)
 
 from .sandbox import (
     MAX_PRECISION, Guarded, check_number, check_strftime, check_width)
@@ -122,6 +122,18 @@ def _check_argument(value):
         _denied('argument', name=value[:100])
 
 
+def _merge(mapping, extra):
+    "Return the mapping of sets with those of extra added"
+    result = dict(mapping)
+    for name, values in (extra or {}).items():
+        known = result.get(name, set())
+        if known is None or values is None:
+            result[name] = None
+        else:
+            result[name] = known | set(values)
+    return result
+
+
 def unwrap(value):
     "Return the value with the records instead of their proxies"
     if isinstance(value, RecordProxy):
@@ -144,7 +156,8 @@ class AccessScope:
         self.context = {
             k: tuple(sorted(set(v))) if isinstance(v, (list, set)) else v
             for k, v in access_context.items()}
-        self.context.setdefault('_groups', ())
+        for name in ['_groups', '_companies']:
+            self.context.setdefault(name, ())
         self.methods = _merge(METHODS, methods)
         self.models = _merge(MODELS, models)
         self._accesses = {}
@@ -184,11 +197,10 @@ class AccessScope:
         if isinstance(value, Model):
             return self.proxy(value)
         if isinstance(value, (list, tuple)):
-            values = map(self.wrap, value)
-            if value and isinstance(value[0], Model):
-                return list(values)
-            return type(value)(values) if type(value) is list else (
-                tuple(values))
+            values = [self.wrap(v) for v in value]
+            if not value or isinstance(value[0], Model):
+                return values
+            return tuple(values)
         if isinstance(value, dict):
             return {self.wrap(k): self.wrap(v) for k, v in value.items()}
         if isinstance(value, (set, frozenset)):
@@ -198,26 +210,234 @@ class AccessScope:
                 return type_(value)
         _denied('show', type=type(value).__name__)
 
+    @contextmanager
     def restricted(self):
-        "Context manager in which Tryton checks the access"
-        return _restricted(self.context)
-
-
-class _restricted:
-    "Be nobody, with what the access context gives"
-    __slots__ = ('managers',)
-
-    def __init__(self, context):
+        "Be nobody, with what the access context gives"
         transaction = Transaction()
-        self.managers = [
-            partial(transaction.set_user, NOBODY),
-            partial(transaction.set_context, context),
-            check_access,
-            ]
+        with transaction.set_user(NOBODY), \
+                transaction.set_context(self.context, _check_access=True):
+            yield
 
-    def __enter__(self):
-        self.managers = [m().__enter__() and m for m in self.managers]
+
+class _ModelAccess:
+    "What a scope may read of the records of a model"
+    __slots__ = (
+        'scope', 'Model', 'readable', 'forbidden', 'domain', 'names',
+        'allowed', 'refused')
+
+    def __init__(self, scope, Model):
+        pool = Pool()
+        ModelAccess = pool.get('ir.model.access')
+        FieldAccess = pool.get('ir.model.field.access')
+        Rule = pool.get('ir.rule')
+        name = Model.__name__
+        self.scope = scope
+        self.Model = Model
+        self.names = set()  # that can be read
+        self.allowed, self.refused = set(), set()  # by the rules
+        with scope.restricted():
+            self.readable = (
+                issubclass(Model, ModelStorage)
+                and not self._is_hidden()
+                and ModelAccess.check(name, raise_exception=False))
+            fields = FieldAccess.get_access([name])[name]
+            self.forbidden = {n for n, a in fields.items() if not a['read']}
+            self.domain = Rule.domain_get(name)
+
+    def _is_hidden(self):
+        name = self.Model.__name__
+        if name in self.scope.models:
+            return False
+        return name.startswith(TECHNICAL) or SECRET_MODELS.search(name)
+
+    def check(self, record, name):
+        "Raise an error if the field or property can not be read"
+        if name not in self.names:
+            self._check_name(name)
+        self.check_record(record)
+
+    def check_method(self, record, name):
+        "Raise an error if the method can not be called"
+        model = self.Model.__name__
+        if (name not in self.scope.methods.get(model, ())
+                or isinstance(getattr(self.Model, name, None), property)):
+            _denied('function', model=model, field=name)
+        if not self.readable:
+            _denied('model', model=model)
+        self.check_record(record)
+
+    def check_record(self, record):
+        if self.domain and not self.allows(record):
+            _denied(
+                'record', model=self.Model.__name__, record=record.id)
+
+    def _check_name(self, name):
+        model = self.Model.__name__
+        if not self.readable:
+            _denied('model', model=model)
+        field = name
+        if name not in self.Model._fields:
+            member = getattr(self.Model, name, None)
+            if isinstance(member, (TranslatedSelection, TranslatedDict)):
+                field = member.name
+            elif (not isinstance(member, property)
+                    or name not in self.scope.methods.get(model, ())):
+                _denied('member', model=model, field=name)
+        if not self._is_readable(field):
+            _denied('field', model=model, field=name)
+        self.names.add(name)
+
+    def _is_readable(self, name):
+        model = self.Model.__name__
+        fields = self.scope.models.get(model)
+        field = self.Model._fields.get(name)
+        return (
+            name not in self.forbidden
+            and (fields is None or name in fields | {'id'})
+            and not SECRET.search(name)
+            # Nothing to show in an e-mail
+            and (not field or field._type != 'binary'))
+
+    def allows(self, record, siblings=None):
+        "Return if the rules allow to read the record"
+        if not self.domain or record.id in self.allowed:
+            return True
+        if record.id not in self.refused:
+            self._apply_rules(record, siblings)
+        return record.id in self.allowed
+
+    def _apply_rules(self, record, siblings):
+        "Sort the record and those that follow among the siblings"
+        if siblings is None:
+            ids = record._ids
+        else:
+            ids = [r.id for r in siblings if r.__class__ == self.Model]
+        ids = islice(ids, ids.index(record.id), None)
+        unknown = dict.fromkeys(
+            i for i in ids
+            if i is not None and i not in self.allowed | self.refused)
+        ids = list(islice(unknown, SIBLINGS))
+        allowed = self._search(ids)
+        self.allowed |= allowed
+        self.refused |= {record.id, *ids} - allowed
+
+    def _search(self, ids):
+        "Return the ids that fulfil the rules"
+        transaction = Transaction()
+        domain = [('id', 'in', ids), self.domain]
+        with self.scope.restricted(), \
+                transaction.set_user(0, set_context=True), \
+                inactive_records(), without_check_access():
+            return set(map(int, self.Model.search(domain, order=[])))
 
 
 class Environment(dict):
-    "The record of a PYSON expression, like EvalEnvironment of Tryton"
+    """The record in the environment of a PYSON expression
+
+    Like EvalEnvironment of Tryton, with the access checked.
+    """
+    __slots__ = ('_proxy',)
+
+    def __init__(self, proxy):
+        super().__init__()
+        self._proxy = proxy
+
+    def __bool__(self):
+        return self._proxy is not None
+
+    def __getitem__(self, name):
+        fields = self._proxy._record._fields if self._proxy else {}
+        if name.startswith('_parent_') and name[8:] in fields:
+            return Environment(self._proxy._read(name[8:]))
+        if name not in fields:
+            raise KeyError(name)
+        value = self._proxy._read(name)
+        if isinstance(value, RecordProxy):
+            reference = fields[name]._type == 'reference'
+            return str(value) if reference else int(value)
+        if isinstance(value, list):
+            return [
+                int(v) if isinstance(v, RecordProxy) else v for v in value]
+        return value
+
+    def get(self, name, default=None):
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
+def report_helpers():
+    """Return the functions of reports that format values, by their name
+
+    They are what templates call, with arguments that can do no harm: such as
+    a width in a format or a path to a time zone.
+    """
+    return {
+        'format_currency': _format_currency,
+        'format_date': _format_date,
+        'format_datetime': _format_datetime,
+        'format_number': _format_number,
+        'format_timedelta': _format_timedelta,
+        }
+
+
+def _record(value, model):
+    "Return the record of the proxy, which must be of the model"
+    value = unwrap(value)
+    if value is not None and getattr(value, '__name__', None) != model:
+        _denied('argument', name=str(value)[:100])
+    return value
+
+
+def _check_number(value, digits):
+    if type(value) not in {int, float, bool, Decimal}:
+        _denied('argument', name=str(value)[:100])
+    check_number(value)
+    if digits is not None:
+        check_width(digits, MAX_PRECISION)
+
+
+def _check_date(value, format):
+    if not isinstance(value, (datetime.date, datetime.time)):
+        _denied('argument', name=str(value)[:100])
+    if format is not None:
+        check_strftime(format)
+
+
+def _format_currency(
+        value, lang, currency, symbol=True, grouping=True, digits=None):
+    _check_number(value, digits)
+    return Report.format_currency(
+        value, _record(lang, 'ir.lang'),
+        _record(currency, 'currency.currency'), symbol=symbol,
+        grouping=grouping, digits=digits)
+
+
+def _format_number(value, lang, digits=None, grouping=True, monetary=None):
+    _check_number(value, digits)
+    return Report.format_number(
+        value, _record(lang, 'ir.lang'), digits=digits, grouping=grouping,
+        monetary=monetary)
+
+
+def _format_date(value, lang=None, format=None):
+    _check_date(value, format)
+    return Report.format_date(
+        value, lang=_record(lang, 'ir.lang'), format=format)
+
+
+def _format_datetime(value, lang=None, format=None, timezone=None):
+    _check_date(value, format)
+    if timezone is not None and (
+            not isinstance(timezone, str)
+            or not _timezone.fullmatch(timezone)):
+        _denied('argument', name=str(timezone)[:100])
+    return Report.format_datetime(
+        value, lang=_record(lang, 'ir.lang'), format=format,
+        timezone=timezone)
+
+
+def _format_timedelta(value, converter=None, lang=None):
+    return Report.format_timedelta(
+        value, converter=converter, lang=_record(lang, 'ir.lang'))

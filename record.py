@@ -400,7 +400,7 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
             cls.insert([(activity.id, r, at) for r in sub_records])
 
     @classmethod
-    def _defaults(cls, **values):
+    def _row_values(cls, **values):
         return {
             'create_uid': Transaction().user,
             'create_date': dt.datetime.now(),
@@ -417,7 +417,7 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
         table = cls.__table__()
         transaction = Transaction()
         cursor = transaction.connection.cursor()
-        defaults = cls._defaults(**values)
+        defaults = cls._row_values(**values)
         names = ['activity', 'record', 'at', *defaults]
         if rows:
             cursor.execute(*table.insert(
@@ -437,7 +437,7 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
         table = cls.__table__()
         transaction = Transaction()
         cursor = transaction.connection.cursor()
-        defaults = cls._defaults(activity=activity.id, at=at)
+        defaults = cls._row_values(activity=activity.id, at=at)
         cursor.execute(*table.insert(
                 [table.record, *(getattr(table, n) for n in defaults)],
                 from_.select(

@@ -284,7 +284,7 @@ class Guard:
         if type_ is dict and name in value:
             return value[name]
         raise TemplateRenderError(
-            'attribute', name=name, type=type_name(value))
+            'empty' if value is None else 'attribute', name=name, type=type_name(value))
 
     def method(self, value, name, /, *args, **kwargs):
         self.tick()
@@ -296,7 +296,8 @@ class Guard:
             function = self.methods[type(value)][name]
         except KeyError:
             raise TemplateRenderError(
-                'method', name=name, type=type_name(value)) from None
+                'empty' if value is None else 'method',
+                name=name, type=type_name(value)) from None
         return function(self, value, *args, **kwargs)
 
     def call(self, function, /, *args, **kwargs):

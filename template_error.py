@@ -57,6 +57,9 @@ MESSAGES = {
         'access', "The name \"%(name)s\" starts with an underscore."),
     'undefined': ('expression', "The name \"%(name)s\" does not exist."),
     'failed': ('expression', "%(error)s"),
+    'empty': (
+        'expression', "\"%(name)s\" can not be read because there is no value "
+        "before it."),
     'attribute': (
         'access', "\"%(name)s\" of a value of type \"%(type)s\" "
         "can not be read."),

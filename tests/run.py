@@ -30,7 +30,6 @@ import time
 import unittest
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from functools import wraps
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -166,90 +165,95 @@ def _load(loader, name):
         loader.testNamePatterns = patterns
 
 
-def start_from_dependencies():
+class Activation:
     """
-    Have new test databases copied from one where all but the module is
-    activated, which takes most of the time
+    Replace how trytond.tests activates modules: start from a database where
+    their dependencies are active already, which takes most of the time
     """
-    from trytond.tests import test_tryton, tools
-    create_db, cache_file = test_tryton.create_db, test_tryton._db_cache_file
-    wanted = []
 
-    def remember(activate):
-        @wraps(activate)
-        def wrapper(modules, *args, **kwargs):
-            wanted[:] = [modules] if isinstance(modules, str) else modules
-            try:
-                return activate(modules, *args, **kwargs)
-            finally:
-                wanted.clear()
-        return wrapper
+    def __init__(self):
+        # The environment must be set before they are imported
+        from trytond.tests import test_tryton, tools
+        self._server = test_tryton
+        self._tools = tools
+        self._activate_module = test_tryton.activate_module
+        self._cache_file = test_tryton._db_cache_file
 
-    def create(name=test_tryton.DB_NAME, lang='en'):
-        if (not wanted or name != test_tryton.DB_NAME
-                or test_tryton.db_exist(name)):
-            create_db(name, lang)
-            return
-        modules = _dependencies(wanted)
-        key = ' '.join([BASE, lang, *modules])
-        if not test_tryton.restore_db_cache(key):
-            create_db(name, lang)
-            _activate(modules)
-            test_tryton.backup_db_cache(key)
-        _update_list()
+    def install(self):
+        self._server.activate_module = self.activate_module
+        self._server._db_cache_file = self.cache_file
+        self._tools.activate_modules = self.activate_modules
 
-    def path(folder, key):
+    def activate_module(self, modules, lang='en'):
+        if self._server.db_exist():
+            self._activate_module(modules, lang=lang)
+        else:
+            self._create(modules, lang=lang)
+
+    def activate_modules(self, modules, *setup):
+        self._server.drop_db()
+        self._create(modules, setup=setup)
+        return self._tools._get_config()
+
+    def cache_file(self, folder, key):
         if key.startswith(BASE):
             return f'{folder}/{BASE}{_digest([key.encode()])}.dump'
-        return cache_file(folder, key)
+        return self._cache_file(folder, key)
 
-    test_tryton.create_db = create
-    test_tryton._db_cache_file = path
-    test_tryton.activate_module = remember(test_tryton.activate_module)
-    tools.activate_modules = remember(tools.activate_modules)
+    def _create(self, modules, lang='en', setup=()):
+        modules = {modules} if isinstance(modules, str) else set(modules)
+        key = ' '.join(
+            [lang, *sorted(modules), *map(self._tools._func_name, setup)])
+        if self._server.restore_db_cache(key):
+            return
+        self._create_base(self._dependencies(modules), lang)
+        self._activate(modules)
+        for function in setup:
+            function(config=self._tools._get_config())
+        self._server.backup_db_cache(key)
 
+    def _create_base(self, modules, lang):
+        key = ' '.join([BASE, lang, *sorted(modules)])
+        if not self._server.restore_db_cache(key):
+            self._server.create_db(lang=lang)
+            self._activate(modules)
+            self._server.backup_db_cache(key)
 
-def _dependencies(modules):
-    from trytond.modules import get_module_info
-    modules = set(modules)
-    if MODULE in modules:
-        modules.remove(MODULE)
-        modules.update(get_module_info(MODULE)['depends'])
-    return sorted(modules)
+    @classmethod
+    def _dependencies(cls, modules):
+        from trytond.modules import get_module_info
+        dependencies = modules - {MODULE}
+        if MODULE in modules:
+            dependencies.update(get_module_info(MODULE)['depends'])
+        return dependencies
 
+    def _activate(self, modules):
+        from trytond.pool import Pool
+        from trytond.transaction import Transaction
+        with Transaction().start(self._server.DB_NAME, 1) as transaction:
+            pool = Pool()
+            Module = pool.get('ir.module')
+            ActivateUpgrade = pool.get(
+                'ir.module.activate_upgrade', type='wizard')
 
-def _activate(modules):
-    from trytond.pool import Pool
-    from trytond.tests.test_tryton import DB_NAME
-    from trytond.transaction import Transaction
-    with Transaction().start(DB_NAME, 1) as transaction:
-        pool = Pool()
-        Module = pool.get('ir.module')
-        ActivateUpgrade = pool.get('ir.module.activate_upgrade', type='wizard')
-
-        Module.activate(Module.search([('name', 'in', modules)]))
-        transaction.commit()
-        session, _, _ = ActivateUpgrade.create()
-        transaction.commit()
-        ActivateUpgrade(session).transition_upgrade()
-        ActivateUpgrade.delete(session)
-        transaction.commit()
-
-
-def _update_list():
-    "The module may have other dependencies than when the base was made"
-    from trytond.pool import Pool
-    from trytond.tests.test_tryton import DB_NAME
-    from trytond.transaction import Transaction
-    with Transaction().start(DB_NAME, 1):
-        Module = Pool().get('ir.module')
-        Module.update_list()
+            # The dependencies of the module may have changed since the base
+            Module.update_list()
+            records = Module.search([('name', 'in', list(modules))])
+            assert len(records) == len(modules), (
+                f"Not found: {modules - {r.name for r in records}}")
+            Module.activate(records)
+            transaction.commit()
+            session, _, _ = ActivateUpgrade.create()
+            transaction.commit()
+            ActivateUpgrade(session).transition_upgrade()
+            ActivateUpgrade.delete(session)
+            transaction.commit()
 
 
 def work(arguments):
     "Run the tests on the database of the environment"
     if 'DB_CACHE' in os.environ:
-        start_from_dependencies()
+        Activation().install()
     suite = load(arguments.names, arguments.pattern, arguments.fast)
     timeout = float(os.environ.get('TEST_TIMEOUT', 600))
     with open(arguments.result, 'a') as file:

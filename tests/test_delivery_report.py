@@ -248,7 +248,7 @@ class DeliveryReportTestCase(unittest.TestCase):
                 'a\u202eb\x00\n c\r\n \td ' + 'e' * 900))
         self.assertEqual(report.code, 550)
         self.assertLessEqual(len(report.reason), MAX_REASON)
-        self.assertTrue(report.reason.startswith("550 5.1.1 [31m a b c d e"))
+        self.assertTrue(report.reason.startswith("550 5.1.1 [31ma b c d e"))
         report, = parse(SAMPLES['gmail_unknown_user'])
         self.assertTrue(report.reason.startswith(
                 "550-5.1.1 The email account that you tried to reach does not"
@@ -310,7 +310,9 @@ class DeliveryReportTestCase(unittest.TestCase):
         groups = ''.join(
             'Final-Recipient: rfc822; a%d@example.net\nAction: failed\n\n' % i
             for i in range(1000))
-        self.assertEqual(len(parse(status_report('Action: failed\n\n' + groups))), MAX_RECIPIENTS)
+        self.assertEqual(
+            len(parse(status_report('Action: failed\n\n' + groups))),
+            MAX_RECIPIENTS)
         failed = b',\n '.join(b'a%d@example.net' % i for i in range(1000))
         self.assertEqual(
             len(parse(b'X-Failed-Recipients: ' + failed + b'\n\nfailed\n')),
@@ -319,7 +321,8 @@ class DeliveryReportTestCase(unittest.TestCase):
     def check(self, data):
         start = time.perf_counter()
         # Not parse: it would hide a failure
-        reports = delivery_report._reports(data)
+        with self.assertNoLogs(level='WARNING'):
+            reports = delivery_report._reports(data)
         self.assertLess(time.perf_counter() - start, LIMIT)
         self.assertLessEqual(len(reports), MAX_RECIPIENTS)
         for report in reports:
