@@ -25,7 +25,7 @@ from trytond.pool import Pool
 from trytond.transaction import Transaction
 
 from . import schedule, settings
-from .entry import evaluate
+from .entry import Scopes, evaluate
 from .functions import SetConfig, Unqualified
 from .exceptions import Failure, Outcome, Skip
 from .message import Outbox
@@ -267,7 +267,7 @@ class Slice:
     def _compose(self):
         pool = Pool()
         outbox = Outbox()
-        cancelled = self._happened()
+        happened = self._happened()
         for language, ids in self._languages().items():
             with Transaction().set_context(language=language):
                 Activity = pool.get('marketing.automation.activity')
@@ -276,7 +276,9 @@ class Slice:
                 activity = Activity(self.activity)
                 for record_activity in RecordActivity.browse(ids):
                     with self._outcome(record_activity.id):
-                        check(activity, record_activity, cancelled)
+                        check(
+                            activity, record_activity, happened,
+                            outbox.scopes)
                         execute(activity, record_activity, outbox)
         return outbox
 
@@ -396,7 +398,7 @@ class Slice:
         with Transaction().set_context(language=language):
             activity = Activity(self.activity)
             record_activity = RecordActivity(id_)
-            check(activity, record_activity, happened)
+            check(activity, record_activity, happened, Scopes())
             execute(activity, record_activity, None)
         self.finished = [id_]
         self._finish()
@@ -442,7 +444,7 @@ def retry_readonly(func):
         return func()
 
 
-def check(activity, record_activity, happened):
+def check(activity, record_activity, happened, scopes):
     "Raise the Outcome that keeps the record from the activity"
     record = record_activity.record
     if record_activity.state == 'delivered':
@@ -453,7 +455,7 @@ def check(activity, record_activity, happened):
         raise Cancel('blocked')
     if not record.record:
         raise Skip('deleted')
-    if not evaluate(activity.condition, record.record):
+    if not evaluate(activity.condition, record.record, scopes):
         raise Skip('condition')
 
 

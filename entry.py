@@ -16,14 +16,15 @@ from sql.aggregate import Max, Min
 from sql.operators import Concat, Exists
 
 from trytond import backend
-from trytond.model import EvalEnvironment
 from trytond.pool import Pool
 from trytond.pyson import PYSONDecoder
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, check_access
 
 from . import schedule
+from .exceptions import Failure
 from .functions import Unqualified, random_uuid
+from .proxy import AccessScope
 
 logger = logging.getLogger(__name__)
 SLICE = 10_000
@@ -211,24 +212,45 @@ class _Entry:
         Record = pool.get('marketing.automation.record')
         RecordActivity = pool.get('marketing.automation.record.activity')
         rows = {True: [], False: []}
+        scopes = Scopes()
         for record in Record.browse(list(ids)):
-            fulfilled = evaluate(activity.condition, record.record)
+            try:
+                fulfilled = evaluate(
+                    activity.condition, record.record, scopes)
+            except Failure:
+                # Its turn will tell
+                fulfilled = True
             rows[fulfilled].append((activity.id, record.id, at))
         RecordActivity.insert(rows[True])
         RecordActivity.insert(
             rows[False], state='skipped', reason='condition')
 
 
-def evaluate(condition, record):
+class Scopes(dict):
+    "The scopes of access of records, shared by those of equal context"
+
+    def get(self, record):
+        "Return the AccessScope in which the record is read"
+        context = record.marketing_access_context
+        key = repr(sorted(context.items()))
+        if key not in self:
+            self[key] = AccessScope(context)
+        return self[key]
+
+
+def evaluate(condition, record, scopes):
     "Return if the record fulfils the PYSON condition"
     if not condition:
         return True
     env = {
         'current_date': dt.datetime.today(),
         'context': Transaction().context,
-        'self': EvalEnvironment(record, record.__class__),
+        'self': scopes.get(record).environment(record),
         }
-    return bool(PYSONDecoder(env).decode(condition))
+    try:
+        return bool(PYSONDecoder(env).decode(condition))
+    except Exception as exception:
+        raise Failure('condition', str(exception)) from exception
 
 
 def _catch_up(activity):

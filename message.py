@@ -24,8 +24,9 @@ from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
 from . import settings, signature
+from .entry import Scopes
 from .exceptions import Failure, Skip
-from .proxy import AccessScope, report_helpers
+from .proxy import report_helpers
 from .template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
     compile_text)
@@ -160,7 +161,7 @@ class Outbox:
         self.secret = Configuration.get_secret()
         self.base = urljoin(settings.automation_base(), f'm/{database}/')
         self.host = settings.host()
-        self._scopes = {}
+        self.scopes = Scopes()
 
     def compose(self, activity, record_activity):
         "Add the e-mail of the activity for the record"
@@ -171,16 +172,8 @@ class Outbox:
             raise Skip('no_party')
         check_consent(activity.scenario, record.marketing_party)
         draft = Draft(activity, record_activity)
-        draft.render(activity, self._scope(record).proxy(record))
+        draft.render(activity, self.scopes.get(record).proxy(record))
         self.drafts.append(draft)
-
-    def _scope(self, record):
-        "Return the scope of access shared by records of equal context"
-        context = record.marketing_access_context
-        key = repr(sorted(context.items()))
-        if key not in self._scopes:
-            self._scopes[key] = AccessScope(context)
-        return self._scopes[key]
 
     @property
     def urls(self):

@@ -339,7 +339,10 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
 
     @classmethod
     def happen(cls, ids, events):
-        "Note the events on the sent ids and let them act on the children"
+        """Note the events on the ids that were sent and plan what follows
+
+        events -- list of email_opened and email_clicked
+        """
         pool = Pool()
         Activity = pool.get('marketing.automation.activity')
         transaction = Transaction()

@@ -86,15 +86,12 @@ def _database(value):
 
 
 def signals(request):
-    "Return what is known of a request to judge if a person has made it"
+    "Return what tells if a person has made the request"
     return {
         'method': request.method,
-        'user_agent': (request.user_agent.string or '')[:1024],
-        'headers': {
-            name: request.headers.get(name, '')[:256]
-            for name in [
-                'Purpose', 'Sec-Purpose', 'X-Moz', 'X-Purpose',
-                'Sec-Fetch-Mode', 'Sec-Fetch-Dest', 'Sec-Fetch-User']},
+        'user_agent': request.user_agent.string,
+        'headers': request.headers,
+        'secure': request.is_secure,
         }
 
 

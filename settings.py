@@ -12,6 +12,8 @@ import trytond.config as config
 from trytond.transaction import Transaction
 from trytond.url import http_base, http_host
 
+from .verdict import RULES
+
 SECTION = 'marketing'
 
 
@@ -88,3 +90,19 @@ def limit():
 def domain_limit():
     "Return how many e-mails a minute may go to one recipient domain, or 0"
     return config.getint(SECTION, 'automation_domain_limit', default=0)
+
+
+def hit_rules():
+    """Return the rules that tell people from machines
+
+    automation_hit_early shortens or lengthens all the times, in seconds,
+    during which a click is too early to be a person's.
+    """
+    early = config.getint(
+        SECTION, 'automation_hit_early', default=RULES.early_click)
+    hold = config.getint(SECTION, 'automation_hit_hold', default=RULES.hold)
+    return RULES._replace(
+        early_click=early,
+        early_open=early * RULES.early_open / RULES.early_click,
+        soon=early * RULES.soon / RULES.early_click,
+        hold=hold)

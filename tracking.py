@@ -4,11 +4,21 @@
 """Links, opens and clicks"""
 import datetime as dt
 import hashlib
+from collections import defaultdict, namedtuple
 
-from sql import Conflict
+from sql import Conflict, Literal, Null
+from sql.aggregate import Count
+from sql.operators import Exists
 
-from trytond.model import ModelSQL, ModelView, Unique, fields
+from trytond.model import Index, ModelSQL, ModelView, Unique, fields
+from trytond.pool import Pool
 from trytond.transaction import Transaction
+
+from . import settings, signature
+from .delivery import retry
+from .verdict import HUMAN, MACHINE, UNKNOWN, Context
+from .verdict import Hit as RequestHit
+from .verdict import judge, rejudge
 
 
 
@@ -76,7 +86,10 @@ def _digest(url):
 
 
 class Hit(ModelSQL, ModelView):
-    "A request for a tracked link or for the pixel of an e-mail"
+    """A request for a tracked link or for the pixel of an e-mail
+
+    Nothing of the request is kept but its time and the verdict.
+    """
     __name__ = 'marketing.automation.hit'
     _log = False
 
@@ -99,8 +112,317 @@ class Hit(ModelSQL, ModelView):
             ], "Verdict", required=True, readonly=True, sort=False)
     settled = fields.Boolean(
         "Settled", readonly=True,
-        help="The hit has had its effect.")
+        help="The hit has started what depends on it.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.update({
+                Index(
+                    t,
+                    (t.record_activity, Index.Equality()),
+                    (t.at, Index.Range())),
+                Index(
+                    t,
+                    (t.activity, Index.Equality()),
+                    (t.at, Index.Range())),
+                Index(
+                    t,
+                    (t.id, Index.Range()),
+                    where=t.settled == Literal(False)),
+                })
+        cls._order = [('at', 'DESC'), ('id', 'DESC')]
+
+    @classmethod
+    def clicked(cls, token, request):
+        """Store the hit of a link and return its URL, None if not genuine
+
+        request -- dictionary of method, user_agent, headers and secure
+        """
+        pool = Pool()
+        Link = pool.get('marketing.automation.link')
+        ids = cls._verify('click', token)
+        if not ids:
+            return None
+        link_id, record_activity = ids
+        link = Link.__table__()
+        target = cls._target(
+            link, link.activity, link.url, link.id == link_id,
+            record_activity)
+        if not target:
+            return None
+        cls._store(target, link_id, request)
+        return target.url
+
+    @classmethod
+    def opened(cls, token, request):
+        "Store the hit of a pixel and return if it is genuine"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        ids = cls._verify('open', token)
+        if not ids:
+            return False
+        activity_id, record_activity = ids
+        activity = Activity.__table__()
+        target = cls._target(
+            activity, activity.id, Literal(''), activity.id == activity_id,
+            record_activity)
+        if not target:
+            return False
+        cls._store(target, None, request)
+        return True
+
+    @staticmethod
+    def _verify(purpose, token):
+        pool = Pool()
+        Configuration = pool.get('marketing.automation.configuration')
+        return signature.verify(
+            Configuration.get_secret(), purpose, token, 2)
+
+    @classmethod
+    def _target(cls, table, activity, url, where, record_activity):
+        "Return the Target of a hit, in one query"
+        pool = Pool()
+        Link = pool.get('marketing.automation.link')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        cursor = Transaction().connection.cursor()
+        sent = RecordActivity.__table__()
+        hit = cls.__table__()
+        link = Link.__table__()
+        rules = settings.hit_rules()
+        recent = dt.datetime.now() - dt.timedelta(seconds=rules.sweep)
+        links = link.select(Count(), where=link.activity == activity)
+        cursor.execute(*table
+            .join(sent, 'LEFT', condition=(sent.id == record_activity)
+                & (sent.activity == activity))
+            .join(hit, 'LEFT', condition=(hit.record_activity == sent.id)
+                & (hit.at >= recent))
+            .select(
+                url, activity, links, sent.id, sent.at,
+                sent.email_opened, sent.email_clicked,
+                hit.id, hit.at, hit.link, hit.verdict,
+                where=where,
+                # Enough to recognise a burst, whatever has been requested
+                order_by=[hit.id.desc], limit=100))
+        rows = cursor.fetchall()
+        return Target(rows, rules) if rows else None
+
+    @classmethod
+    def _store(cls, target, link, request):
+        now = dt.datetime.now()
+        verdict = target.judge(now, link, request)
+        table = cls.__table__()
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        cursor.execute(*table.insert(
+                [table.create_uid, table.create_date, table.at,
+                    table.activity, table.record_activity, table.link,
+                    table.verdict, table.settled],
+                [[transaction.user, now, now,
+                        target.activity, target.record_activity, link,
+                        verdict, verdict == MACHINE]]))
+        if verdict == HUMAN:
+            target.note(link is not None)
+        elif target.doubtful:
+            cls._doubt(target)
+
+    @classmethod
+    def _doubt(cls, target):
+        "Wait for what follows: other hits came within the time of a burst"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.update(
+                [table.verdict], [UNKNOWN],
+                where=fields.SQL_OPERATORS['in'](table.id, target.doubtful)
+                & (table.settled == Literal(False))))
+        cls._recount([target.record_activity])
+
+    @classmethod
+    def _recount(cls, ids):
+        "Let the flags of the record activities tell what their hits tell"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        sent = RecordActivity.__table__()
+        hit = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        human = ((hit.record_activity == sent.id) & (hit.verdict == HUMAN))
+        cursor.execute(*sent.update(
+                [sent.email_opened, sent.email_clicked], [
+                    Exists(hit.select(Literal(1), where=human)),
+                    Exists(hit.select(
+                            Literal(1), where=human & (hit.link != Null))),
+                    ],
+                where=fields.SQL_OPERATORS['in'](sent.id, ids)))
 
     @classmethod
     def settle(cls):
-        pass
+        "Give hits their final verdict and let them start what depends on it"
+        while retry(cls._settle_slice):
+            pass
+
+    @classmethod
+    def _settle_slice(cls, size=500):
+        "Settle some hits, return if there may be more"
+        rules = settings.hit_rules()
+        now = dt.datetime.now()
+        rows = cls._unsettled(now - dt.timedelta(seconds=rules.hold), size)
+        messages = cls._messages({s for _, s in rows if s}, now)
+        verdicts = {id_: HUMAN for id_, sent in rows if not sent}
+        opened, clicked, dropped = set(), set(), set()
+        for sent, hits in messages.items():
+            for hit, verdict in hits.rejudge(now, rules):
+                verdicts[hit.id] = verdict
+                if verdict == HUMAN:
+                    opened.add(sent)
+                    if hit.link:
+                        clicked.add(sent)
+                elif verdict != hit.verdict == HUMAN:
+                    dropped.add(sent)
+        cls._set_verdicts(verdicts, {id_ for id_, _ in rows})
+        if dropped:
+            cls._recount(list(dropped))
+        cls._fire(opened, clicked)
+        return len(rows) == size
+
+    @classmethod
+    def _unsettled(cls, held, size):
+        "Return (id, record activity) of hits that are ready to be settled"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.id, table.record_activity,
+                where=(table.settled == Literal(False))
+                & ((table.verdict == HUMAN) | (table.at <= held)),
+                order_by=[table.id.asc], limit=size))
+        return cursor.fetchall()
+
+    @classmethod
+    def _messages(cls, ids, now):
+        "Return {record activity: Hits of the last day}"
+        pool = Pool()
+        Link = pool.get('marketing.automation.link')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        table = cls.__table__()
+        sent = RecordActivity.__table__()
+        link = Link.__table__()
+        cursor = Transaction().connection.cursor()
+        links = link.select(Count(), where=link.activity == sent.activity)
+        cursor.execute(*table
+            .join(sent, condition=table.record_activity == sent.id)
+            .select(
+                sent.id, sent.at, links,
+                table.id, table.at, table.link, table.verdict,
+                where=fields.SQL_OPERATORS['in'](sent.id, list(ids))
+                & (table.at >= now - dt.timedelta(days=1))))
+        messages = {}
+        for id_, at, count, *hit in cursor.fetchall():
+            hits = messages.setdefault(id_, Hits(instant(at), count))
+            hits.add(*hit)
+        return messages
+
+    @classmethod
+    def _set_verdicts(cls, verdicts, settled):
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        same = defaultdict(list)
+        for id_, verdict in verdicts.items():
+            same[verdict, id_ in settled].append(id_)
+        for (verdict, is_settled), ids in same.items():
+            columns, values = [table.verdict], [verdict]
+            if is_settled:
+                columns.append(table.settled)
+                values.append(True)
+            cursor.execute(*table.update(
+                    columns, values,
+                    where=fields.SQL_OPERATORS['in'](table.id, ids)))
+
+    @staticmethod
+    def _fire(opened, clicked):
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        RecordActivity.happen(opened - clicked, ['email_opened'])
+        RecordActivity.happen(clicked, ['email_opened', 'email_clicked'])
+
+
+class Target:
+    "What a hit is aimed at: the rows of Hit._target"
+
+    def __init__(self, rows, rules):
+        (self.url, self.activity, self.links, self.record_activity, at,
+            self.is_opened, self.is_clicked, *_) = rows[0]
+        self.sent = instant(at)
+        self.rules = rules
+        self.recent = [
+            (id_, instant(at), link, verdict)
+            for *_, id_, at, link, verdict in rows if id_]
+
+    def judge(self, now, link, request):
+        """Return the verdict of a hit that comes now
+
+        It is human at once if it stands alone, long after the message.
+        """
+        self.now = now
+        context = Context(
+            self.sent, max(1, self.links),
+            [(at, link) for _, at, link, _ in self.recent])
+        verdict, _ = judge(
+            RequestHit(now, link, **request), context, self.rules)
+        if (verdict == UNKNOWN and self.sent and not self._close
+                and (now - self.sent).total_seconds() >= self.rules.soon):
+            verdict = HUMAN
+        return verdict
+
+    @property
+    def _close(self):
+        "The recent hits within the time of a burst"
+        since = self.now - dt.timedelta(seconds=self.rules.burst)
+        return [hit for hit in self.recent if hit[1] >= since]
+
+    @property
+    def doubtful(self):
+        "The ids of hits that were taken for human too early"
+        return [id_ for id_, _, _, verdict in self._close if verdict == HUMAN]
+
+    def note(self, is_click):
+        "Store the event on the record activity"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        if self.is_opened and (self.is_clicked or not is_click):
+            return
+        table = RecordActivity.__table__()
+        cursor = Transaction().connection.cursor()
+        columns = [table.email_opened]
+        if is_click:
+            columns.append(table.email_clicked)
+        cursor.execute(*table.update(
+                columns, [True] * len(columns),
+                where=table.id == self.record_activity))
+
+
+class Hits:
+    "The hits on one message"
+    Hit = namedtuple('Hit', ['id', 'at', 'link', 'verdict'])
+
+    def __init__(self, sent, links):
+        self.sent = sent
+        self.links = max(1, links)
+        self.hits = []
+
+    def add(self, id_, at, link, verdict):
+        self.hits.append(self.Hit(id_, instant(at), link, verdict))
+
+    def rejudge(self, now, rules):
+        "Yield (hit, verdict) of each hit"
+        changes = rejudge(
+            [(h.at, h.link, h.verdict) for h in self.hits],
+            now, self.sent, self.links, rules)
+        for i, hit in enumerate(self.hits):
+            yield hit, changes[i][0] if i in changes else hit.verdict
+
+
+def instant(value):
+    "Return the datetime of a column, which SQLite may give as text"
+    if isinstance(value, str):
+        value = dt.datetime.fromisoformat(value)
+    return value

@@ -37,6 +37,8 @@ repeat           of a window of 10 s in which each link of the  machine
                  only if s < 45 or the pixel was too (7)
 sweep            of a window of 60 s with all of 5 or more      machine
                  links of the message, only by rejudge
+company          pixel: within 1 s of a link that a machine     machine
+                 fetched, only by rejudge
 (none)           younger than 15 s                              unknown
 proxy            pixel: an image proxy that fetches when the    human
                  message is shown (8)
@@ -69,6 +71,7 @@ What gets through: a scanner with a browser's headers that fetches one link,
 once, after 10 s, or one that takes more than 10 s for each.
 """
 import re
+from bisect import bisect_left
 from collections import Counter, namedtuple
 
 from crawleruseragents import is_crawler
@@ -139,6 +142,7 @@ def rejudge(hits, now, sent=None, links=None, rules=RULES):
     """
     found = _bursts(hits, sent, links, rules)
     found.update(_sweeps(hits, found, links, rules))
+    found.update(_companies(hits, found, rules))
     changes = {}
     for i, (at, _, verdict) in enumerate(hits):
         if verdict == MACHINE:
@@ -246,6 +250,19 @@ def _sweeps(hits, found, links, rules):
             if verdict != MACHINE and i not in found),
         key=lambda i: hits[i][0])
     return dict.fromkeys(_windows(hits, order, rules.sweep, sweeps), 'sweep')
+
+
+def _companies(hits, found, rules):
+    "Likewise for the pixel that came with a machine's link"
+    machines = sorted(
+        at for i, (at, link, verdict) in enumerate(hits)
+        if link is not None and (verdict == MACHINE or i in found))
+    for i, (at, link, _) in enumerate(hits):
+        near = bisect_left(machines, at)
+        if link is None and i not in found and any(
+                abs(_seconds(at, other)) <= rules.pace
+                for other in machines[max(0, near - 1):near + 1]):
+            yield i, 'company'
 
 
 def _distinct(counts):

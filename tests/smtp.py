@@ -503,6 +503,7 @@ class Sink:
             raise ValueError(f"unknown store {store!r}, use one of {STORES}")
         self.host = host
         self.port = port
+        self.control = None
         self.store = store
         self.users = users or {}
         self.implicit_tls = implicit_tls
@@ -520,6 +521,7 @@ class Sink:
         self.size = None
         self.sessions = {}
         self.tasks = set()
+        self.sweeper = None
         self.connections = 0
         self.peak = 0
         self.server = None
@@ -560,8 +562,9 @@ class Sink:
         if unknown:
             raise ValueError(f"unknown limits {sorted(unknown)}")
         self.limits.update(limits)
-        if limits.get('idle') is not None:
-            self._sweep()
+        if self.sweeper:
+            self.sweeper.cancel()
+        self._sweep()
 
     def offer(self, features, size=None):
         self.features = {f.upper() for f in features}
@@ -577,6 +580,7 @@ class Sink:
         return {
             'host': self.host,
             'port': self.port,
+            'control': self.control,
             'listening': self.server is not None,
             'count': self.count,
             'recipients': self.recipients,
@@ -733,7 +737,7 @@ class Sink:
         for session in list(self.sessions.values()):
             if now - session.touched > idle and not session.closed:
                 session._reply(421, "4.4.2 Idle for too long")
-        asyncio.get_running_loop().call_later(
+        self.sweeper = asyncio.get_running_loop().call_later(
             min(idle / 4, 1), self._sweep)
 
 
@@ -981,18 +985,27 @@ def certificate(folder, host='localhost'):
 
 async def _controlled(sink, reader, writer):
     "Serve a control connection: a JSON list of name and values a line"
-    while line := await reader.readline():
-        try:
-            name, values = json.loads(line)
-            result = await sink.call(name, values)
-            if name == 'messages':
-                result = [m.dump() for m in result]
-            answer = {'result': result}
-        except Exception as e:
-            answer = {'error': str(e)}
-        writer.write(json.dumps(answer).encode() + b'\n')
-        await writer.drain()
-    writer.close()
+    try:
+        while line := await reader.readline():
+            answer = await _answer(sink, line)
+            writer.write(json.dumps(answer).encode() + b'\n')
+            await writer.drain()
+    except (asyncio.CancelledError, ConnectionError):
+        # This process or the other one ends
+        pass
+    finally:
+        writer.close()
+
+
+async def _answer(sink, line):
+    try:
+        name, values = json.loads(line)
+        result = await sink.call(name, values)
+    except Exception as e:
+        return {'error': str(e)}
+    if name == 'messages':
+        result = [m.dump() for m in result]
+    return {'result': result}
 
 
 async def _serve(arguments):
@@ -1002,13 +1015,12 @@ async def _serve(arguments):
         maildir=arguments.maildir, users=users, certfile=arguments.certfile,
         keyfile=arguments.keyfile, implicit_tls=arguments.implicit_tls)
     await sink.listen()
-    ports = {'port': sink.port}
     if arguments.control is not None:
         control = await asyncio.start_server(
             lambda r, w: _controlled(sink, r, w), '127.0.0.1',
             arguments.control)
-        ports['control'] = control.sockets[0].getsockname()[1]
-    print(json.dumps(ports), flush=True)
+        sink.control = control.sockets[0].getsockname()[1]
+    print(json.dumps(sink.status()), flush=True)
 
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()

@@ -279,6 +279,17 @@ class VerdictTestCase(unittest.TestCase):
         verdicts, _ = run(hits, 8)
         self.assertEqual(verdicts[-2:], [HUMAN] * 2)
 
+    def test_company(self):
+        "Test the pixel fetched together with a machine's link"
+        bare = {'accept': '*/*'}
+        for seconds in [29, 29.5, 31]:
+            self.assertRun(
+                [hit(seconds, PIXEL), hit(30, headers=bare)], 1,
+                [MACHINE] * 2)
+        self.assertRun(
+            [hit(28.9, PIXEL), hit(30, headers=bare)], 1, [HUMAN, MACHINE])
+        self.assertRun([hit(600, PIXEL), hit(601)], 1, [HUMAN] * 2)
+
     def test_unknown(self):
         "Test nothing is human before its hold is over"
         rows = [(at(600), 'a', UNKNOWN)]
@@ -458,11 +469,11 @@ class SimulationTestCase(unittest.TestCase):
                 (gateway, 1, 1), (gateway, 2, 1), (gateway, 8, 1),
                 (script, 1, 1), (script, 8, 1), (checker, 8, 1),
                 (quarantine, 8, 1), (quarantine, 3, 1),
-                (quarantine, 2, 0.1),  # 2 links, more than 1 s apart
+                (quarantine, 2, 0.05),  # 2 links, more than 1 s apart
                 (quarantine, 1, 0),  # like a person's click
                 (reader, 1, 1), (reader, 2, 1), (reader, 8, 1),
                 (eager, 1, 0.6), (guarded, 1, 1), (guarded, 8, 1),
-                (hasty, 8, 0.2),  # the price of the burst
+                (hasty, 8, 0.1),  # the price of the burst
                 ]:
             with self.subTest(actor.__name__, links=links):
                 confusion = self.simulate([actor], links)
@@ -477,6 +488,8 @@ class SimulationTestCase(unittest.TestCase):
         confusion = self.simulate([reader], 8)
         self.assertEqual(self.share(confusion, True, HUMAN, False), 1)
         confusion = self.simulate([privacy], 8)
+        self.assertEqual(self.share(confusion, False, MACHINE, False), 1)
+        confusion = self.simulate([script], 1)
         self.assertEqual(self.share(confusion, False, MACHINE, False), 1)
 
     def test_together(self):

@@ -1,0 +1,81 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+# PYTHON is the interpreter the virtual environment is made with, 3.10 or later
+# ARGS goes to the programs behind test, demo, benchmark and soak
+PYTHON ?= python3
+ARGS ?=
+
+VENV = .venv
+BIN = $(VENV)/bin
+BUILD = .build
+STAMP = $(VENV)/.installed
+# One installation at a time when make runs more than once
+LOCK = $(shell command -v flock > /dev/null && echo flock $(BUILD)/lock)
+
+export PIP_CACHE_DIR = $(CURDIR)/$(BUILD)/pip
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_NO_INPUT = 1
+
+.PHONY: help venv test test-fast lint doc wheel demo benchmark soak clean
+
+help:
+	@echo "make test       tests on SQLite and PostgreSQL, ARGS=\"names\""
+	@echo "make test-fast  tests on SQLite without the scenarios"
+	@echo "make lint       style of the Python files"
+	@echo "make doc        documentation"
+	@echo "make wheel      what is distributed can be installed and activated"
+	@echo "make demo       playground"
+	@echo "make benchmark  measurements"
+	@echo "make soak       load and faults for a long time"
+	@echo "make clean      remove all that was made"
+
+venv: $(STAMP)
+
+$(STAMP): setup.py pyproject.toml tryton.cfg requirements-dev.txt
+	@mkdir -p $(BUILD)
+	@echo "Installing into $(VENV)"
+	@$(LOCK) $(SHELL) -c ' \
+		$(BIN)/python -I -c "import pip" 2> /dev/null \
+			|| $(PYTHON) -I -m venv --clear $(VENV) \
+			|| { echo "Install python3-venv or set PYTHON"; exit 1; } \
+		&& $(BIN)/python -I -m pip install -qq \
+			--editable ".[postgresql,test]" --requirement requirements-dev.txt \
+		&& touch $@'
+
+test: $(STAMP)
+	@$(BIN)/python tests/run.py $(ARGS)
+
+test-fast: $(STAMP)
+	@$(BIN)/python tests/run.py --database sqlite --fast $(ARGS)
+
+lint: $(STAMP)
+	@$(BIN)/flake8
+	@$(BIN)/isort --quiet --check-only --diff .
+
+doc: $(STAMP)
+	@if [ -f doc/conf.py ]; then \
+		if [ -f doc/requirements-doc.txt ]; then \
+			$(BIN)/python -I -m pip install -qq -r doc/requirements-doc.txt; \
+		fi; \
+		$(BIN)/sphinx-build -T -E -W -n -q doc $(BUILD)/doc; \
+	else \
+		echo "There is no doc/conf.py"; \
+	fi
+
+wheel: $(STAMP)
+	@$(BIN)/python tests/wheel.py
+
+demo: $(STAMP)
+	@$(BIN)/python demo/demo.py $(ARGS)
+
+benchmark: $(STAMP)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+soak: $(STAMP)
+	@$(BIN)/python tests/soak.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) $(BUILD) .hypothesis .tox build dist doc/_build *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1501 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+import datetime as dt
+import time
+import tracemalloc
+import unittest
+import unittest.mock
+from decimal import Decimal
+
+from genshi.core import START, TEXT, Markup, QName
+from genshi.template import MarkupTemplate
+
+from trytond.modules.marketing_automation.proxy import (
+    AccessScope, report_helpers, unwrap)
+from trytond.modules.marketing_automation.template import (
+    DATETIME, Limits, TemplateError, TemplateRenderError, TemplateSyntaxError,
+    compile_markup, compile_text)
+from trytond.pool import Pool
+from trytond.pyson import Eval, PYSONDecoder, PYSONEncoder
+from trytond.tests.test_tryton import activate_module, with_transaction
+from trytond.transaction import Transaction, TransactionError
+
+HEAD = '<div xmlns:py="http://genshi.edgewall.org/">'
+SECONDS = 3
+MEGABYTES = 100
+
+
+def render(source, limits=None, **context):
+    return compile_text(source).render(context, limits=limits)
+
+
+def markup(source, filters=(), method='xhtml', **context):
+    "Render the source inside of a div"
+    result = compile_markup(f'{HEAD}{source}</div>').render(
+        context, filters=filters, method=method)
+    return result.removeprefix('<div>').removesuffix('</div>')
+
+
+class Case(unittest.TestCase):
+
+    def assertRefused(self, code, function, *args, **kwargs):
+        with self.assertRaises(TemplateError) as context:
+            function(*args, **kwargs)
+        self.assertEqual(
+            context.exception.code, code, msg=str(context.exception))
+        self.assertTrue(context.exception.detail)
+        return context.exception
+
+
+class MarkupTestCase(Case):
+    "Test templates of XHTML"
+
+    def test_directives(self):
+        "Test each directive as attribute and as element"
+        for source, expected in [
+                ('<p py:if="x">a</p>', '<p>a</p>'),
+                ('<p py:if="not x">a</p>', ''),
+                ('<py:if test="x">a</py:if>', 'a'),
+                ('<i py:for="i in items">$i</i>',
+                    '<i>1</i><i>2</i><i>3</i>'),
+                ('<py:for each="i in items">$i</py:for>', '123'),
+                ('<i py:for="a, (b, c) in [(1, (2, 3))]">$a$b$c</i>',
+                    '<i>123</i>'),
+                ('<i py:for="i in items" py:if="i != 2">$i</i>',
+                    '<i>1</i><i>3</i>'),
+                ('<p py:choose="x"><b py:when="1">1</b>'
+                    '<b py:when="5">5</b><b py:otherwise="">o</b></p>',
+                    '<p><b>5</b></p>'),
+                ('<p py:choose=""><b py:when="x == 1">1</b>'
+                    '<b py:otherwise="">o</b></p>',
+                    '<p><b>o</b></p>'),
+                ('<py:choose test="x"><py:when test="5">5</py:when>'
+                    '<py:otherwise>o</py:otherwise></py:choose>', '5'),
+                ('<p py:with="y = x + 1; z = y * 2">$y $z</p>',
+                    '<p>6 12</p>'),
+                ('<py:with vars="y = x">$y</py:with>', '5'),
+                ('<p py:strip="">a</p>', 'a'),
+                ('<p py:strip="x == 5">a</p>', 'a'),
+                ('<p py:strip="x == 4">a</p>', '<p>a</p>'),
+                ('<p py:content="x">a <b>b</b></p>', '<p>5</p>'),
+                ('<p py:content="None">a</p>', '<p></p>'),
+                ('<p py:replace="x">a</p>', '5'),
+                ('<py:replace value="x">a</py:replace>', '5'),
+                ('<a py:attrs="{\'href\': \'#\', \'id\': None}" id="a"/>',
+                    '<a href="#"></a>'),
+                ('<a py:attrs="None" id="a"/>', '<a id="a"></a>'),
+                ('<a py:attrs="[(\'b\', \'&lt;\')]"/>',
+                    '<a b="&lt;"></a>'),
+                ]:
+            with self.subTest(source=source):
+                self.assertEqual(
+                    markup(source, x=5, items=[1, 2, 3]), expected)
+
+    def test_same_as_genshi(self):
+        "Test the result is that of Genshi"
+        source = f'''<!DOCTYPE html>
+{HEAD}
+<?php echo?>
+<!-- kept --> <!--! dropped -->
+<p title="a ${{x}} b" lang="${{None}}" id="">${{x}} &amp; ${{y}}</p>
+<br/><pre>  a
+   b</pre>
+<ul py:if="items"><li py:for="i in items" class="c${{i}}">${{i}}</li></ul>
+<p py:for="i in items" py:strip="i == 1" py:with="j = i * 2" py:if="i > 0">
+  ${{i}} ${{j}} <b py:content="y"/></p>
+<style><![CDATA[ a > b { color: $x } ]]></style>
+<v:oval xmlns:v="urn:v" v:a="1"/>
+<p py:choose="x"><i py:when="1">1</i><i py:otherwise="">$x</i></p>
+$$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
+</div>'''
+        context = {'x': 2, 'y': '<&">', 'items': [1, 2]}
+        for method in ['xml', 'xhtml', 'html']:
+            with self.subTest(method=method):
+                expected = MarkupTemplate(source).generate(**context).render(
+                    method, encoding=None)
+                self.assertEqual(
+                    compile_markup(source).render(context, method=method),
+                    expected)
+
+    def test_scope(self):
+        "Test the names of the template are known only inside"
+        self.assertEqual(
+            markup(
+                '<i py:for="x in [1, 2]"><b py:with="x = x * 10">$x</b>$x'
+                '</i>$x', x='o'),
+            '<i><b>10</b>1</i><i><b>20</b>2</i>o')
+        self.assertEqual(
+            markup(
+                '<i py:with="x = 1">${[x for x in [2, 3]]} $x</i>', x='o'),
+            '<i>23 1</i>')
+
+    def test_escape(self):
+        "Test values are escaped"
+        self.assertEqual(
+            markup('<p title="$x">$x</p>', x='<b>"&'),
+            '<p title="&lt;b&gt;&#34;&amp;">&lt;b&gt;"&amp;</p>')
+        self.assertEqual(markup('${Markup(x)}', x='<b/>'), '<b/>')
+        self.assertEqual(
+            markup('${x}', x=[Markup('<b/>'), '<']), '<b/>&lt;')
+
+    def test_cdata(self):
+        "Test a value does not leave its section"
+        self.assertNotIn(
+            ']]><script>',
+            markup('<![CDATA[${x}]]>', x=']]><script>'))
+
+    def test_entities(self):
+        "Test the entities of HTML"
+        self.assertEqual(
+            markup('<p title="&eacute;">&nbsp;&euro;&#65;&lt;&apos;</p>'),
+            '<p title="é">\xa0€A&lt;\'</p>')
+
+    def test_doctype(self):
+        "Test the document types of HTML"
+        for doctype in [
+                '<!DOCTYPE html>',
+                '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" '
+                '"http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd">']:
+            with self.subTest(doctype=doctype):
+                template = compile_markup(
+                    f'{doctype}<html>&nbsp;</html>')
+                self.assertEqual(
+                    template.render({}), f'{doctype}\n<html>\xa0</html>')
+
+    def test_declaration(self):
+        "Test the encoding of a text is of no importance"
+        template = compile_markup(
+            '<?xml version="1.0" encoding="iso-8859-1"?><mjml>é</mjml>')
+        self.assertEqual(template.render({}, method='xml'), '<mjml>é</mjml>')
+
+    def test_filters(self):
+        "Test filters receive the events of a stream"
+        def rewrite(stream):
+            for kind, data, pos in stream:
+                if kind is START and data[1].get('href'):
+                    tag, attrs = data
+                    href = attrs.get('href').upper()
+                    data = tag, attrs | [(QName('href'), href)]
+                yield kind, data, pos
+
+        def drop(stream):
+            return (e for e in stream if e[0] is not TEXT)
+
+        self.assertEqual(
+            markup(
+                '<a href="a">a</a><a href="a$x">a</a>',
+                filters=[rewrite, drop], x='b'),
+            '<a href="A"></a><a href="AB"></a>')
+
+    def test_functions(self):
+        "Test the functions of the context"
+        self.assertEqual(
+            markup('<a href="${short(x)}">${f(1, b=2)}</a>',
+                x='u', short=lambda url: f'http://{url}',
+                f=lambda a, b: a + b),
+            '<a href="http://u">3</a>')
+        self.assertEqual(
+            markup("${defined('x')} ${defined('y')} ${value_of('y', 3)}"
+                " ${value_of('x')}", x=1),
+            'True False 3 1')
+
+    def test_reuse(self):
+        "Test a template is rendered more than once"
+        template = compile_markup(f'{HEAD}$x</div>')
+        self.assertEqual(
+            [template.render({'x': i}) for i in range(3)],
+            [f'<div>{i}</div>' for i in range(3)])
+
+    def test_errors(self):
+        "Test what is said about a source"
+        for source, code, reason, line in [
+                ('<p>\na<br>b</p>', 'syntax', 'void_tag', 2),
+                ('<p>\n<b>a</p>', 'syntax', 'unclosed_tag', 2),
+                ('<p>a', 'syntax', 'unexpected_end', 1),
+                ('<p', 'syntax', 'one_root', 1),
+                ('', 'syntax', 'one_root', 1),
+                ('Hello', 'syntax', 'one_root', 1),
+                ('<p/><p/>', 'syntax', 'one_root', 1),
+                ('<p>a & b</p>', 'syntax', 'ampersand', 1),
+                ('<p>\n<a href="?a=1&b=2"/></p>', 'syntax', 'ampersand', 2),
+                ('<p py:if="x"/>', 'syntax', 'prefix', 1),
+                ('<p a="1" a="2"/>', 'syntax', 'not_well_formed', 1),
+                ('<p a=1/>', 'syntax', 'not_well_formed', 1),
+                ('<p>\ud800</p>', 'syntax', 'not_well_formed', None),
+                ('<p>\n&foo;</p>', 'entity', 'unknown_entity', 2),
+                ('<p>\n<a b="&foo;"/></p>', 'entity', 'unknown_entity', 2),
+                ('<p>\n${x</p>', 'expression', 'unclosed', 1),
+                ('<p>\n\n${1 +}</p>', 'expression', 'invalid', 3),
+                (f'{HEAD}<p py:for="x"/></div>',
+                    'directive', 'directive_value', 1),
+                (f'{HEAD}<p py:for="1 in x"/></div>',
+                    'expression', 'invalid', 1),
+                (f'{HEAD}<p py:with="x"/></div>', 'expression', 'invalid', 1),
+                (f'{HEAD}<p py:if=""/></div>',
+                    'directive', 'directive_value', 1),
+                (f'{HEAD}<p py:when="1"/></div>',
+                    'directive', 'directive_outside', 1),
+                (f'{HEAD}<p py:otherwise=""/></div>',
+                    'directive', 'directive_outside', 1),
+                (f'{HEAD}<py:content value="1"/></div>',
+                    'directive', 'directive_element', 1),
+                (f'{HEAD}<p py:def="f(x)"/></div>',
+                    'directive', 'unknown_directive', 1),
+                (f'{HEAD}<py:match path="p"/></div>',
+                    'directive', 'unknown_directive', 1),
+                (f'{HEAD}<p py:unknown="x"/></div>',
+                    'directive', 'unknown_directive', 1),
+                ]:
+            with self.subTest(source=source):
+                with self.assertRaises(TemplateSyntaxError) as context:
+                    compile_markup(source)
+                error = context.exception
+                self.assertEqual(
+                    (error.code, error.reason, error.line),
+                    (code, reason, line), msg=str(error))
+                self.assertTrue(error.detail)
+
+    def test_error_line(self):
+        "Test the line of what fails with the values"
+        for source, line in [
+                ('<p>\n\n${1 / x}</p>', 3),
+                ('<p>\n\n<a href="${1 / x}"/></p>', 3),
+                ('<p>\n\n${[1 / y for y in [x]]}</p>', 3),
+                ('<p>\n\n${x.y}</p>', 3),
+                ]:
+            with self.subTest(source=source):
+                error = self.assertRaises(
+                    TemplateRenderError, compile_markup(source).render,
+                    {'x': 0})
+                with self.assertRaises(TemplateRenderError) as context:
+                    compile_markup(source).render({'x': 0})
+                error = context.exception
+                self.assertEqual(error.line, line)
+                self.assertIn(f'line {line}', str(error))
+
+
+class TextTestCase(Case):
+    "Test templates of plain text"
+
+    def test_text(self):
+        "Test both syntaxes"
+        for source, expected in [
+                ("", ""),
+                ("Hello ${x}, $x <&>", "Hello 5, 5 <&>"),
+                ("{% if x %}yes{% end %}{% if not x %}no{% end %}", "yes"),
+                ("{% for i in items %}$i,{% end %}", "1,2,"),
+                ("{% with y = x %}$y{% end %}", "5"),
+                ("{% choose x %}{% when 1 %}1{% end %}"
+                    "{% otherwise %}o{% end %}{% end %}", "o"),
+                ("a{# comment #}b", "ab"),
+                ("\\{% if \\{#", "{% if {#"),
+                ("#if x\nyes\n#end\nafter", "yes\nafter"),
+                ("#if not x\nno\n#end", ""),
+                ("  #for i in items\n$i\n  #end", "1\n2\n"),
+                ("## comment\na", "a"),
+                ("#1 of $x", "#1 of 5"),
+                ("\\#if", "#if"),
+                ("Cost: 5$ and $$", "Cost: 5$ and $"),
+                ("${x +\n1}", "6"),
+                ("${None}${''}${items}", "12"),
+                ]:
+            with self.subTest(source=source):
+                self.assertEqual(
+                    render(source, x=5, items=[1, 2]), expected)
+
+    def test_errors(self):
+        "Test what is said about a source"
+        for source, code, reason, line in [
+                ("{% if x %}", 'directive', 'directive_end', 1),
+                ("a\n{% end %}", 'directive', 'directive_end', 2),
+                ("#if x\n", 'directive', 'directive_end', 1),
+                ("{% if", 'directive', 'directive_end', 1),
+                ("{% foo %}", 'directive', 'unknown_directive', 1),
+                ("{% %}", 'directive', 'unknown_directive', 1),
+                ("{% def f(x) %}{% end %}",
+                    'directive', 'unknown_directive', 1),
+                ("#def f(x)\n#end", 'directive', 'unknown_directive', 1),
+                ("{% python x = 1 %}", 'instruction', 'instruction', 1),
+                ("{% include /etc/passwd %}", 'include', 'include', 1),
+                ("#include /etc/passwd", 'include', 'include', 1),
+                ("${", 'expression', 'unclosed', 1),
+                ("${x", 'expression', 'unclosed', 1),
+                ("a\n${1 1}", 'expression', 'invalid', 2),
+                ]:
+            with self.subTest(source=source):
+                with self.assertRaises(TemplateSyntaxError) as context:
+                    compile_text(source)
+                error = context.exception
+                self.assertEqual(
+                    (error.code, error.reason, error.line),
+                    (code, reason, line), msg=str(error))
+
+
+class ExpressionTestCase(Case):
+    "Test expressions"
+
+    def test_values(self):
+        "Test what is allowed gives what Python gives"
+        values = {
+            'n': 5,
+            'd': Decimal('10.50'),
+            's': "Héllo wörld",
+            'l': [3, 1, 2],
+            'm': {'a': 1, 'b': [2]},
+            'day': dt.date(2026, 3, 4),
+            'moment': dt.datetime(2026, 3, 4, 5, 6, 7),
+            'delta': dt.timedelta(days=2, seconds=3),
+            }
+        for source in [
+                'n + 1', 'n - 1', 'n * 2', 'n / 2', 'n // 2', 'n % 2',
+                'n ** 2', '-n', 'n << 2', 'n >> 1', 'n & 4 | 1 ^ 2',
+                '~n', '1 < n < 10', '1 < n > 10', 'n == 5', 'n != 5',
+                'n in l', 'n not in l', "'a' in m", "'llo' in s",
+                'n if n else 0', 'n and 0 or 3', 'not n', 'n is None',
+                'd * 2', "d + 1", 'd / 3', 'round(d)', 'round(d, 1)',
+                's + s', 's * 2', 's[0]', 's[1:3]', 's[::-1]', 's.upper()',
+                "s.replace('l', 'L')", "s.replace('l', 'L', 1)",
+                "s.split()", "s.split('l', 1)", "s.center(20, '-')",
+                "s.startswith(('a', 'H'))", "s.title()", "s.find('w')",
+                "'%s is %05.1f%%' % (s, d)", "'%(a)s' % m", "'%s' % l",
+                "'{} {1} {x!r:>10}'.format(s, n, x=l) if 0 else 1",
+                "'{0} {1:>5} {x!r}'.format(s, n, x=l)",
+                "'{:,.2f}'.format(d)", "f'{s!r} {n:03d} {d}'",
+                "f'{day:%d/%m/%Y}'", "', '.join(str(i) for i in l)",
+                'l[0]', 'l[-1]', 'l[1:]', 'l + [4]', 'l * 2', 'len(l)',
+                'sum(l)', 'min(l)', 'max(l, key=lambda i: -i)', 'sorted(l)',
+                'min([], default=3)', 'max(1, 2)',
+                'sorted(l, key=lambda i: -i)', 'sorted(l, reverse=True)',
+                '[i * 2 for i in l if i > 1]',
+                '[(a, b) for a in l for b in l if a < b]',
+                '{i: str(i) for i in l}', 'sum(i for i in l)',
+                "m['a']", "m.get('c', 3)", "list(m.items())",
+                "sorted(m.keys())", "len(m.values())", "l.index(1)",
+                "l.count(1)", 'day.year', 'day.isoformat()',
+                "day.strftime('%A %d')", 'day.weekday()',
+                'day.replace(day=1)', 'moment.hour', 'moment.date()',
+                'moment + delta', 'delta.days', 'delta.total_seconds()',
+                'day + delta', 'str(n)', "int('12')", "float('1.5')",
+                'bool(l)', 'abs(-n)', 'divmod(n, 2)', 'list(range(3))',
+                'list(zip(l, l))', 'list(enumerate(l))', 'tuple(l)',
+                'sorted(set(l))', 'dict(a=1)', 'any(l)', 'all(l)',
+                'list(map(str, l))', 'list(reversed(l))',
+                'list(filter(None, l))', 'max(*l)', "format(d, '.1f')",
+                "{1, 2} | {3}", "chr(65)", "ord('a')", "[1, (2, {3: 4})]",
+                '(day - delta).day',
+                ]:
+            with self.subTest(source=source):
+                expected = eval(source, {}, dict(values))
+                result = render('${str(%s)}' % source, **values)
+                self.assertEqual(result, str(expected))
+
+    def test_dotted_item(self):
+        "Test the items of a dictionary as Genshi reads them"
+        self.assertEqual(render('${x.a} ${x.b.c}', x={
+                    'a': 1, 'b': {'c': 2}}), '1 2')
+
+    def test_datetime(self):
+        "Test the classes of datetime"
+        today = dt.date.today()
+        for source, expected in [
+                ('datetime.date.today()', today),
+                ('datetime.date(2026, 1, 2)', dt.date(2026, 1, 2)),
+                ('datetime.datetime(2026, 1, 2).year', 2026),
+                ('datetime.datetime.combine(datetime.date(2026, 1, 2), '
+                    'datetime.time(3, 4))', dt.datetime(2026, 1, 2, 3, 4)),
+                ('datetime.datetime.now().date()', today),
+                ('datetime.date(2026, 1, 1) + datetime.timedelta(days=2)',
+                    dt.date(2026, 1, 3)),
+                ("datetime.date.fromisoformat('2026-01-02')",
+                    dt.date(2026, 1, 2)),
+                ('datetime.date.max', dt.date.max),
+                ]:
+            with self.subTest(source=source):
+                self.assertEqual(
+                    render('${%s}' % source, datetime=DATETIME),
+                    str(expected))
+
+    def test_names(self):
+        "Test the names a template expects"
+        template = compile_markup(HEAD + '''
+            ${a} <p py:for="b in c" title="$d">${b.x + e}</p>
+            <p py:with="f = g; h = f">${f} ${h}</p>
+            ${[i for i in j]} ${sorted(k, key=lambda l: l.m + n)}
+            ${len(o)} ${p(q=r)} ${defined('s')} ${open} ${f}</div>''')
+        self.assertEqual(
+            template.names,
+            {*'acdegjknopr', 'open', 'f'})
+
+    def test_paths(self):
+        "Test what a template reads"
+        template = compile_markup(HEAD + '''
+            ${record.party.name} ${record['x'].y} ${record.lines[0].amount}
+            <p py:for="line in record.lines">${line.product.code}
+                <b py:with="p = line.party">${p.lang}</b></p>
+            <p py:if="record.state == 'a'">${record.address_get('b').city}
+            </p>
+            ${sorted(record.moves, key=lambda m: m.date)[0].number}
+            <i py:for="t in sorted(record.taxes)">${t.base}</i>
+            ${[c.day for c in record.calendar]} ${name.upper()}
+            </div>''')
+        self.assertEqual(template.paths, {
+                ('record', 'party', 'name'),
+                ('record', 'lines'),
+                ('record', 'lines', 'amount'),
+                ('record', 'lines', 'product', 'code'),
+                ('record', 'lines', 'party'),
+                ('record', 'lines', 'party', 'lang'),
+                ('record', 'state'),
+                ('record', 'moves'),
+                ('record', 'moves', 'date'),
+                ('record', 'moves', 'number'),
+                ('record', 'taxes'),
+                ('record', 'taxes', 'base'),
+                ('record', 'calendar'),
+                ('record', 'calendar', 'day'),
+                })
+        self.assertEqual(template.methods, {
+                ('record', 'address_get'), ('name', 'upper')})
+
+
+# What must not be reached: (expression, code)
+ATTACKS = [
+    # From a value to classes, modules and frames
+    ("x.__class__", 'access'),
+    ("x.__class__.__mro__[1].__subclasses__()", 'access'),
+    ("''.__class__.__base__", 'access'),
+    ("().__class__", 'access'),
+    ("x['__class__']", 'expression'),
+    ("short.__globals__", 'access'),
+    ("short.__code__", 'access'),
+    ("short.func_globals", 'access'),
+    ("short['__globals__']", 'access'),
+    ("(i for i in items).gi_frame", 'access'),
+    ("(i for i in items).gi_frame.f_globals", 'access'),
+    ("(lambda: 0).__globals__", 'expression'),
+    ("x.mro()", 'access'),
+    ("str.mro()", 'access'),
+    ("str.format", 'access'),
+    ("str.__subclasses__()", 'access'),
+    ("text.upper", 'access'),
+    ("text.format_map(mapping)", 'access'),
+    ("text.ｘ", 'access'),
+    ("text.＿＿class＿＿", 'access'),
+    ("[].append(1)", 'access'),
+    ("items.clear()", 'access'),
+    ("mapping.pop('a')", 'access'),
+    ("mapping.update(b=1)", 'access'),
+    ("datetime.sys", 'access'),
+    ("datetime.__name__", 'access'),
+    ("datetime.datetime.__class__", 'access'),
+    ("datetime.datetime.mro", 'access'),
+    ("datetime.datetime.mro()", 'access'),
+    ("datetime.datetime.now", 'access'),
+    ("datetime.datetime.strptime('1', '%d')", 'access'),
+    ("datetime.datetime_CAPI", 'access'),
+    ("datetime.date.today().__reduce__()", 'access'),
+    ("moment.tzinfo", 'access'),
+    ("moment.astimezone()", 'access'),
+    ("moment.timetuple()", 'access'),
+    ("foreign.secret", 'access'),
+    ("foreign.method()", 'access'),
+    ("foreign()", 'access'),
+    ("foreign[0]", 'access'),
+    ("[i for i in foreign]", 'expression'),
+    ("str(foreign)", 'access'),
+    ("'%s' % foreign", 'access'),
+    ("f'{foreign}'", 'access'),
+    ("str([foreign])", 'access'),
+    ("[i for i in short]", 'expression'),
+    # Formats that walk
+    ("'{0.__class__}'.format(x)", 'access'),
+    ("'{0.__class__.__mro__}'.format(short)", 'access'),
+    ("'{0[0]}'.format(items)", 'access'),
+    ("'{x.real}'.format(x=1)", 'access'),
+    ("'{:{}}'.format(1, 10)", 'access'),
+    ("f'{x.__class__}'", 'access'),
+    ("f'{x:{x}}'", 'expression'),
+    ("Markup('{0.__class__}').format(x)", 'access'),
+    # Names
+    ("__import__('os')", 'access'),
+    ("__builtins__", 'access'),
+    ("_guard", 'access'),
+    ("_events", 'access'),
+    ("_attribute(x, '__class__')", 'access'),
+    ("__data__", 'access'),
+    ("import os", 'expression'),
+    ("open('/etc/passwd').read()", 'expression'),
+    ("open('/etc/passwd')", 'expression'),
+    ("exec('1')", 'expression'),
+    ("eval('1')", 'expression'),
+    ("compile('1', '', 'eval')", 'expression'),
+    ("globals()", 'expression'),
+    ("locals()", 'expression'),
+    ("vars()", 'expression'),
+    ("dir(x)", 'expression'),
+    ("getattr(x, '__class__')", 'expression'),
+    ("setattr(x, 'a', 1)", 'expression'),
+    ("hasattr(x, '__class__')", 'expression'),
+    ("type(x)", 'expression'),
+    ("object", 'expression'),
+    ("super", 'expression'),
+    ("print(1)", 'expression'),
+    ("input()", 'expression'),
+    ("help()", 'expression'),
+    ("breakpoint()", 'expression'),
+    ("iter(items)", 'expression'),
+    ("next(items)", 'expression'),
+    ("id(x)", 'expression'),
+    ("bytes(10 ** 9)", 'expression'),
+    ("bytearray(10 ** 9)", 'expression'),
+    ("value_of('__builtins__').x", 'expression'),
+    ("value_of(text)", 'expression'),
+    ("defined(__x)", 'expression'),
+    # Syntax
+    ("(y := 1)", 'expression'),
+    ("lambda: 1", 'expression'),
+    ("[lambda: 1]", 'expression'),
+    ("(lambda: 1)()", 'expression'),
+    ("short(lambda: 1)", 'access'),
+    ("short(str)", 'access'),
+    ("short(short)", 'access'),
+    ("x()", 'access'),
+    ("items[0]()", 'expression'),
+    ("short('a')('b')", 'expression'),
+    ("sorted(items, key=x)", 'access'),
+    ("yield x", 'expression'),
+    ("(yield)", 'expression'),
+    ("await x", 'expression'),
+    ("[*items]", 'expression'),
+    ("{**mapping}", 'expression'),
+    ("dict(**mapping)", 'expression'),
+    ("dict(__class__=1)", 'access'),
+    ("x @ x", 'expression'),
+    ("...", 'expression'),
+    ("1j", 'expression'),
+    ("b'a'", 'expression'),
+    ("del x", 'expression'),
+    ("x = 1", 'expression'),
+    ("1; 2", 'expression'),
+    ("[i async for i in items]", 'expression'),
+    ("[x for x.a in items]", 'expression'),
+    ("[x for items[0] in items]", 'expression'),
+    # What fails in Python
+    ("1 / 0", 'expression'),
+    ("mapping['z']", 'expression'),
+    ("items[9]", 'expression'),
+    ("None.a", 'expression'),
+    ("unknown", 'expression'),
+    ("1 + 'a'", 'expression'),
+    ("'a' + 1", 'expression'),
+    ("int('a')", 'expression'),
+    ("datetime.date(1, 2)", 'expression'),
+    ("datetime.date.max + datetime.timedelta(days=1)", 'expression'),
+    ("len(1)", 'expression'),
+    ("text.split(1)", 'expression'),
+    ("len(guard=items)", 'expression'),
+    ("fail()", 'expression'),
+    ]
+
+# What must not take long or be big: expressions, all end with code limit
+BOMBS = [
+    "'a' * 10 ** 9",
+    "10 ** 9 * 'a'",
+    "items * 10 ** 9",
+    "(1,) * 10 ** 9",
+    "['a' * 10 ** 6 for i in range(10 ** 5)]",
+    "10 ** 10 ** 10",
+    "10 ** 10 ** 2 ** 20",
+    "2 ** 5000",
+    "1 << 10 ** 9",
+    "1 << 10 ** 12",
+    "-1 << 10 ** 9",
+    "number ** 10 ** 9",
+    "[[j for j in range(1000)] for i in range(10 ** 5)]",
+    "[1 for i in range(10 ** 3) for j in range(10 ** 3)]",
+    "range(10 ** 10)",
+    "range(0, -10 ** 30, -1)",
+    "sum(range(10 ** 10))",
+    "sum([1 for i in range(10 ** 5) for j in range(10 ** 5)])",
+    "list(range(10 ** 9))",
+    "sorted(range(10 ** 9))",
+    "max(range(10 ** 9))",
+    "10.5 in range(10 ** 8)",
+    "'%1000000000d' % 1",
+    "'%.1000000000f' % 1",
+    "'%01000000000d' % 1",
+    "'%(a)1000000000s' % mapping",
+    "'{:1000000000}'.format(1)",
+    "'{:.1000000000f}'.format(1)",
+    "'{:>1000000000}'.format('a')",
+    "f'{1:1000000000}'",
+    "f'{1:,.1000000000f}'",
+    "format(1, '1000000000')",
+    "'a'.center(10 ** 9)",
+    "'a'.ljust(10 ** 9)",
+    "'a'.rjust(10 ** 9)",
+    "'a'.zfill(10 ** 9)",
+    "'\\t'.expandtabs(10 ** 9)",
+    "('\\t' * 10000).expandtabs(1000)",
+    "('a' * 10000).replace('a', 'b' * 10000)",
+    "('a' * 10000).replace('', 'b' * 10000)",
+    "('a' * 10000).join(['b'] * 10000)",
+    "('a' * 900000).splitlines() + ['a\\n' * 400000][0].splitlines()",
+    "('ab' * 400000).split('a')",
+    "('a' * 500000).rfind('b' + 'a' * 250000)",
+    "('a' * 500000).rsplit('b' + 'a' * 250000)",
+    "('a' * 500000).strip('b' * 250000 + 'a')",
+    "Markup('a') * 10 ** 9",
+    "Markup('<!--' * 100000).striptags()",
+    "Markup('a') + '&' * 900000",
+    "int('9' * 5000)",
+    "float('9' * 5000)",
+    "round(1, -10 ** 9)",
+    "round(huge)",
+    "int(huge)",
+    "'%d' % huge",
+    "'{:f}'.format(huge)",
+    "f'{huge:,}'",
+    "str([['a' * 1000] * 1000] * 1000)",
+    "[0, [[['a'] * 100] * 100] * 100] == [0, [[['a'] * 100] * 100] * 100]",
+    "[[[['a'] * 100] * 100] * 100] < [[[['a'] * 100] * 100] * 100]",
+    "{((((1,) * 100,) * 100,) * 100,)}",
+    "{((((1,) * 100,) * 100,) * 100,): 1}",
+    "mapping.get(((((1,) * 100,) * 100,) * 100,))",
+    "[([0] * 1000 == [1]) for i in range(100000) for j in range(10)]",
+    "sorted(['a' * 100000 for i in range(100)] * 1000)",
+    "min(['a' * 100000 for i in range(100)] * 1000)",
+    "['a' * 100000] * 10000 == 1 or ('a' * 99999) in ['a' * 100000] * 10000",
+    "map(lambda i: [i] * 1000, range(10 ** 5))",
+    "', '.join(map(str, range(10 ** 6)))",
+    "[f'{i:1000}' for i in range(10 ** 5)]",
+    "[{1: i, 2: i, 3: i, 4: i, 5: i, 6: i} for i in range(10 ** 5)]",
+    "items[0:10 ** 9] * 10 ** 8",
+    "zip(*[range(100000)] * 100)",
+    "set(range(200000)) | set(range(200000, 400000))",
+    "text.format(*range(10 ** 7))",
+    "moment.strftime('%1000000000d')",
+    "moment.strftime('%-1000000000d')",
+    ]
+FORMATS = {
+    "moment.strftime('%1000000000d')", "moment.strftime('%-1000000000d')"}
+
+
+class AttackTestCase(Case):
+    "Test hostile templates"
+
+    @property
+    def context(self):
+        class Foreign:
+            secret = 'secret'
+
+            def method(self):
+                return 'secret'
+
+            __call__ = __getitem__ = method
+
+        def fail():
+            raise KeyError('a')
+
+        return {
+            'x': 1,
+            'text': "text",
+            'items': [1, 2, 3],
+            'mapping': {'a': 1},
+            'number': Decimal('10.5'),
+            'huge': Decimal('1e999999'),
+            'moment': dt.datetime(2026, 1, 2, 3, 4, 5),
+            'datetime': DATETIME,
+            'short': lambda url: url,
+            'fail': fail,
+            'foreign': Foreign(),
+            }
+
+    def assertEnds(self, code, function, *args, **kwargs):
+        "Assert the error, the time and the memory"
+        tracemalloc.start()
+        start = time.monotonic()
+        try:
+            return self.assertRefused(code, function, *args, **kwargs)
+        finally:
+            duration = time.monotonic() - start
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            self.assertLess(duration, SECONDS)
+            self.assertLess(peak / 2 ** 20, MEGABYTES)
+
+    def test_foreign(self):
+        "Test a value of an unknown type is of no use"
+        with self.assertRaises(TemplateRenderError) as context:
+            render('${foreign.secret}', **self.context)
+        self.assertNotIn('secret"', str(context.exception).replace(
+                '"secret"', ''))
+
+    def test_attacks(self):
+        "Test what must not be reached"
+        self.assertGreater(len(ATTACKS), 40)
+        for expression, code in ATTACKS:
+            with self.subTest(expression=expression):
+                self.assertRefused(
+                    code, render, '${%s}' % expression, **self.context)
+
+    def test_attacks_in_markup(self):
+        "Test the same in an attribute and in a directive"
+        for expression, code in ATTACKS:
+            source = (expression.replace('&', '&amp;').replace('<', '&lt;')
+                .replace('"', '&quot;'))
+            for template in [
+                    '<a href="${%s}"/>', '<a py:if="%s"/>',
+                    '<a py:for="z in [%s]"/>', '<a py:attrs="%s"/>',
+                    '<a py:content="%s"/>', '<a py:choose="%s"/>',
+                    '<a py:strip="%s"/>']:
+                with self.subTest(expression=expression, template=template):
+                    if template == '<a py:choose="%s"/>' and (
+                            not expression.strip()):
+                        continue
+                    with self.assertRaises(TemplateError):
+                        result = markup(template % source, **self.context)
+                        # The value is not shown: nothing is gained
+                        if expression in HARMLESS:
+                            raise TemplateRenderError('failed', error=result)
+
+    def test_bombs(self):
+        "Test what must not take long or be big"
+        for expression in BOMBS:
+            with self.subTest(expression=expression):
+                code = 'access' if expression in FORMATS else 'limit'
+                self.assertEnds(
+                    code, render, '${%s}' % expression, **self.context)
+
+    def test_doubling(self):
+        "Test variables that double"
+        assignments = '; '.join(
+            [f'a{i + 1} = a{i} + a{i}' for i in range(60)])
+        for start in ["'ab'", '[1]', '(1,)']:
+            with self.subTest(start=start):
+                self.assertEnds(
+                    'limit', markup,
+                    f'<p py:with="a0 = {start}; {assignments}">$a60</p>')
+
+    def test_squaring(self):
+        "Test integers that square"
+        assignments = '; '.join(
+            [f'a{i + 1} = a{i} * a{i}' for i in range(60)])
+        self.assertEnds(
+            'limit', markup, f'<p py:with="a0 = 10; {assignments}">$a60</p>')
+
+    def test_tower(self):
+        "Test containers whose parts are shared"
+        assignments = '; '.join(
+            [f'a{i + 1} = [a{i}] * 10' for i in range(40)])
+        for use in ['str(a40)', 'a40 == a40 + []', 'a40 in [a40 + []]',
+                '[a40 + []].index(a40)', 'sorted([a40 + [], a40 + []])',
+                "'%s' % a40", "f'{a40}'", 'a40', 'short(a40)', 'set([a40])']:
+            with self.subTest(use=use):
+                self.assertEnds(
+                    'limit', markup,
+                    f'<p py:with="a0 = [1]; {assignments}">${{{use}}}</p>',
+                    **self.context)
+        with self.subTest(use='choose'):
+            self.assertEnds(
+                'limit', markup,
+                f'<p py:with="a0 = [1]; {assignments}">'
+                '<b py:choose="a40 + []"><i py:when="a40 + []"/></b></p>')
+
+    def test_nested_list(self):
+        "Test a container that is too deep"
+        assignments = '; '.join(f'a{i + 1} = [a{i}]' for i in range(200))
+        self.assertEnds(
+            'limit', markup, f'<p py:with="a0 = [1]; {assignments}">$a200</p>')
+
+    def test_loops(self):
+        "Test loops that produce too much"
+        for source in [
+                '<i py:for="i in range(10 ** 9)"/>',
+                '<i py:for="i in range(100000)">'
+                '<i py:for="i in range(100000)"/></i>',
+                '<py:for each="i in range(100000)">' + 'a' * 1000
+                + '</py:for>',
+                '<py:for each="i in range(100000)">${text}</py:for>',
+                '<py:for each="i in range(100000)"><a href="${text}"/>'
+                '</py:for>',
+                '<py:for each="i in range(100000)"><a href="%s"/>'
+                '</py:for>' % ('a' * 1000),
+                '<py:for each="i in range(100000)"><!--%s-->'
+                '</py:for>' % ('a' * 1000),
+                '<py:for each="i in range(100000)">'
+                '<a py:attrs="{\'a\': text}"/></py:for>',
+                '<py:for each="i in range(100000)">'
+                '<py:for each="i in []"/>'
+                '<p py:if="True"><b py:choose=""><b py:when="1">'
+                + 'a' * 1000 + '</b></b></p></py:for>',
+                '<p>' + "${'a' * 100000}" * 20 + '</p>',
+                '<p>' + "${'&amp;' * 100000}" * 5 + '</p>',
+                ]:
+            with self.subTest(source=source[:80]):
+                self.assertEnds('limit', markup, source, text='a' * 1000)
+
+    def test_text_loops(self):
+        "Test loops of a plain text"
+        self.assertEnds(
+            'limit', render,
+            '{% for i in range(100000) %}' + 'a' * 1000 + '{% end %}')
+
+    def test_time(self):
+        "Test the limit of time"
+        def sleep():
+            time.sleep(0.05)
+
+        error = self.assertEnds(
+            'limit', render, '${[sleep() for i in range(1000)]}',
+            limits=Limits(time=0.2), sleep=sleep)
+        self.assertEqual(error.reason, 'limit_time')
+        error = self.assertEnds(
+            'limit', render, '${[i * i for i in range(10 ** 8)]}',
+            limits=Limits(time=0.2, steps=10 ** 9))
+        self.assertEqual(error.reason, 'limit_time')
+
+    def test_limits(self):
+        "Test the limits are those given"
+        template = compile_text('${text * 10}')
+        self.assertEqual(template.render({'text': 'a'}), 'a' * 10)
+        self.assertRefused(
+            'limit', template.render, {'text': 'a'},
+            limits=Limits(output=5))
+        self.assertRefused(
+            'limit', compile_text('${[i for i in range(100)]}').render, {},
+            limits=Limits(steps=50))
+
+    def test_deep_expressions(self):
+        "Test expressions no parser should recurse into"
+        for expression in [
+                '(' * 1000 + ')' * 1000,
+                '(' * 90 + '1' + ')' * 90 + '.a' * 100,
+                '-' * 4000 + '1',
+                'not ' * 1000 + '1',
+                'x' + '.a' * 2000,
+                'x' + '[0]' * 1000,
+                'x' + '()' * 1000,
+                '[' * 80 + ']' * 80,
+                'x if x else ' * 300 + 'x',
+                '1' + '+1' * 2000,
+                'f' * 6000,
+                '9' * 4900,
+                "'" + 'a' * 5000 + "'",
+                ]:
+            for source in ['${%s}', '{%% if %s %%}{%% end %%}']:
+                with self.subTest(expression=expression[:20]):
+                    with self.assertRaises(TemplateSyntaxError):
+                        start = time.monotonic()
+                        compile_text(source % expression)
+                    self.assertLess(time.monotonic() - start, 1)
+
+    def test_deep_markup(self):
+        "Test elements and directives in each other"
+        for tag in [
+                '<p>', '<p py:if="1">', '<p py:strip="1">',
+                '<p py:for="i in [1]">', '<p py:with="a = 1">',
+                '<p py:choose="1" py:if="1" py:with="a = 1">']:
+            with self.subTest(tag=tag):
+                self.assertEnds(
+                    'limit', markup, tag * 1000 + '</p>' * 1000)
+        self.assertEnds('limit', render, '{% if 1 %}' * 900)
+
+    def test_source_size(self):
+        "Test sources that are too long"
+        self.assertEnds('limit', compile_markup, '<p>' + 'a' * 10 ** 7)
+        self.assertEnds('limit', compile_text, 'a' * 10 ** 6)
+        self.assertEnds(
+            'limit', compile_markup, '<p>' + '${1 + 1}' * 20_000 + '</p>')
+
+    def test_compilation_time(self):
+        "Test sources that are slow to read"
+        for source in [
+                '${' * 9000,
+                '{%' * 9000,
+                '{%a' + ' ' * 19000,
+                '{#' * 9000,
+                '${"""' * 3000,
+                "${'''" + "\\'''" * 4000,
+                '${' + '"' * 15000,
+                '#' * 19000,
+                '$' * 19000,
+                '\\' * 19000,
+                ('#' + ' ' * 50 + '\n') * 300,
+                '${' + '1_' * 9000,
+                '${' + '{' * 15000,
+                ]:
+            with self.subTest(source=source[:10]):
+                start = time.monotonic()
+                try:
+                    compile_text(source)
+                except TemplateSyntaxError:
+                    pass
+                self.assertLess(time.monotonic() - start, 2)
+        for source in [
+                '<p>' + '&a' * 200_000 + '</p>',
+                '<p ' + 'a="&lt;" ' * 10_000 + '/>',
+                '<p>' + '$' * 400_000 + '</p>',
+                '<p>' + '${' * 200_000 + '</p>',
+                '<p>' + '<a/>' * 100_000 + '</p>',
+                '<p>' + '\n' * 400_000 + '${</p>',
+                ]:
+            with self.subTest(source=source[:10]):
+                start = time.monotonic()
+                try:
+                    compile_markup(source)
+                except TemplateSyntaxError:
+                    pass
+                self.assertLess(time.monotonic() - start, SECONDS)
+
+    def test_xml(self):
+        "Test what XML can do"
+        laughs = ''.join(
+            f'<!ENTITY a{i + 1} "{f"&a{i};" * 10}">' for i in range(10))
+        for source, code in [
+                (f'<!DOCTYPE p [<!ENTITY a0 "ha">{laughs}]><p>&a9;</p>',
+                    'entity'),
+                ('<!DOCTYPE p [<!ENTITY a "b">]><p/>', 'entity'),
+                ('<!DOCTYPE p [<!ENTITY lt "b">]><p>&lt;</p>', 'entity'),
+                ('<!DOCTYPE p [<!ENTITY nbsp SYSTEM "file:///etc/passwd">]>'
+                    '<p>&nbsp;</p>', 'entity'),
+                ('<!DOCTYPE p [<!ENTITY % a SYSTEM "file:///etc/passwd">'
+                    '%a;]><p/>', 'entity'),
+                ('<!DOCTYPE p []><p/>', 'entity'),
+                ('<!DOCTYPE p SYSTEM "file:///etc/passwd"><p/>', 'entity'),
+                ('<!DOCTYPE p SYSTEM "http://localhost/a.dtd"><p/>',
+                    'entity'),
+                ('<!DOCTYPE p PUBLIC "a" "//localhost/a.dtd"><p/>',
+                    'entity'),
+                ('<p>&unknown;</p>', 'entity'),
+                ('<p><?python x = 1 ?></p>', 'instruction'),
+                ('<?python import os ?><p/>', 'instruction'),
+                ('<p xmlns:xi="http://www.w3.org/2001/XInclude">'
+                    '<xi:include href="/etc/passwd" parse="text"/></p>',
+                    'include'),
+                ('<include xmlns="http://www.w3.org/2001/XInclude" '
+                    'href="/etc/passwd"/>', 'include'),
+                ('<xi:fallback xmlns:xi="http://www.w3.org/2001/XInclude"/>',
+                    'include'),
+                (f'{HEAD}<p py:def="f()">${{f()}}</p>${{f()}}</div>',
+                    'directive'),
+                (f'{HEAD}<py:def function="f()"/></div>', 'directive'),
+                (f'{HEAD}<p py:match="p">${{select("p")}}</p></div>',
+                    'directive'),
+                ('<p xmlns:q="http://genshi.edgewall.org/" q:def="f"/>',
+                    'directive'),
+                ]:
+            with self.subTest(source=source[:80]):
+                self.assertEnds(code, compile_markup, source)
+
+    def test_events(self):
+        "Test a list is never taken for events"
+        self.assertEqual(
+            markup("${[('START', 'a', 'b')]}"), 'STARTab')
+        self.assertRefused(
+            'access', markup,
+            '<a py:attrs="{\'b&gt;&lt;script\': \'c\'}"/>')
+
+    def test_context_is_kept(self):
+        "Test a template changes nothing of the context"
+        context = {'x': 1, 'items': [1]}
+        markup(
+            '<p py:with="x = 2; y = x"><i py:for="x in items"/></p>',
+            **context)
+        self.assertEqual(context, {'x': 1, 'items': [1]})
+
+    def test_retry(self):
+        "Test what the database wants to be tried again"
+        def fail():
+            raise TransactionError
+
+        self.assertRaises(TransactionError, render, '${fail()}', fail=fail)
+
+    def test_messages(self):
+        "Test the error has what its translation needs"
+        error = self.assertRefused('access', render, '${x.a}', x=1)
+        self.assertEqual(error.reason, 'attribute')
+        self.assertEqual(error.variables, {'name': 'a', 'type': 'int'})
+        self.assertIn('"a"', error.detail)
+        self.assertIsInstance(error, ValueError)
+
+
+# In a directive, that shows nothing, these do nothing
+HARMLESS = {
+    "str.format", "object", "super", "unknown", "lambda: 1",
+    }
+
+
+class AccessTestCase(Case):
+    "Test records"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        activate_module(['party', 'marketing', 'company'])
+
+    @property
+    def groups(self):
+        ModelData = Pool().get('ir.model.data')
+        return {'_groups': [ModelData.get_id('marketing.group_marketing')]}
+
+    def party(self, **values):
+        Party = Pool().get('party.party')
+        party, = Party.create([{
+                    'name': "Jane",
+                    'code': 'J1',
+                    'addresses': [('create', [
+                                {'city': "Liège", 'street': "1 rue"},
+                                {'city': "Paris", 'sequence': 2}])],
+                    'contact_mechanisms': [('create', [
+                                {'type': 'email', 'value': 'j@example.com'}])],
+                    **values,
+                    }])
+        return party
+
+    def render(self, source, record, scope=None, **context):
+        scope = scope or AccessScope(self.groups)
+        return compile_text(source).render(
+            {'record': scope.proxy(record), **context})
+
+    def refuse(self, field=None, model='party.party'):
+        "Remove the access to the model or to the field"
+        pool = Pool()
+        if field:
+            Access = pool.get('ir.model.field.access')
+            Access.create([{
+                        'model': model, 'field': field, 'perm_read': False}])
+        else:
+            Access = pool.get('ir.model.access')
+            Access.write(
+                Access.search([('model', '=', model)]), {'perm_read': False})
+
+    def rule(self, domain, model='party.party', **values):
+        RuleGroup = Pool().get('ir.rule.group')
+        values.setdefault('global_p', True)
+        RuleGroup.create([{
+                    'name': "Rule", 'model': model,
+                    'rules': [('create', [
+                                {'domain': PYSONEncoder().encode(domain)}])],
+                    **values}])
+
+    @with_transaction(user=0)
+    def test_read(self):
+        "Test reading a record"
+        party = self.party()
+        for source, expected in [
+                ("${record.name}", "Jane"),
+                ("${record['name']}", "Jane"),
+                ("${record.rec_name}", "Jane"),
+                ("${record.id}", str(party.id)),
+                ("${record}", str(party)),
+                ("${int(record)}", str(party.id)),
+                ("${record.active}", "True"),
+                ("${record.lang}", ""),
+                ("${len(record.addresses)}", "2"),
+                ("${record.addresses[0].party.name}", "Jane"),
+                ("${record.addresses[0].party == record}", "True"),
+                ("${record in [a.party for a in record.addresses]}", "True"),
+                ("${len({a.party for a in record.addresses})}", "1"),
+                ("${record == 1} ${record != record}", "False False"),
+                ("${'yes' if record else 'no'}", "yes"),
+                ("${', '.join(a.city for a in sorted("
+                    "record.addresses, key=lambda a: a.city))}",
+                    "Liège, Paris"),
+                ("${record.address_get().city}", "Liège"),
+                ("${record.address_get(type=None).city}", "Liège"),
+                ("${record.contact_mechanism_get('email').value}",
+                    "j@example.com"),
+                ("${record.contact_mechanism_get(['phone'])}", ""),
+                ("${record.contact_mechanisms[0].type_string}", "E-Mail"),
+                ("${record.addresses[0].party_full_name}", "Jane"),
+                ("${record.create_date.year}", str(party.create_date.year)),
+                ]:
+            with self.subTest(source=source):
+                self.assertEqual(self.render(source, party), expected)
+
+    @with_transaction(user=0)
+    def test_attacks(self):
+        "Test what a record must not give"
+        party = self.party()
+        for source, code in [
+                ('record.delete()', 'access'),
+                ('record.delete([record])', 'access'),
+                ('record.save()', 'access'),
+                ('record.write()', 'access'),
+                ("record.write({'name': 'a'})", 'access'),
+                ('record.create([])', 'access'),
+                ('record.copy()', 'access'),
+                ('record.search([])', 'access'),
+                ('record.read([1])', 'access'),
+                ('record.browse([1])', 'access'),
+                ('record.delete', 'access'),
+                ('record.address_get', 'access'),
+                ('record.__dict__', 'access'),
+                ('record._values', 'access'),
+                ('record._record', 'access'),
+                ('record._access', 'access'),
+                ("record['_record']", 'access'),
+                ("record['__class__']", 'access'),
+                ('record.__class__', 'access'),
+                ('record._transaction', 'access'),
+                ('record.pool', 'access'),
+                ("'{0._record}'.format(record)", 'access'),
+                ("'{0.name}'.format(record)", 'access'),
+                ('record.unknown', 'access'),
+                ('record.fields_get()', 'access'),
+                ('record.on_change_with_x()', 'access'),
+                ('record.get_rec_name(1)', 'access'),
+                ('record()', 'access'),
+                ('[i for i in record]', 'expression'),
+                ('record.name()', 'access'),
+                ("record.address_get('delete')"
+                    '.party.address_get("__class__")', 'access'),
+                ("record.address_get('_values')", 'access'),
+                ("record.address_get('password')", 'access'),
+                ("record.address_get(type=['a b'])", 'access'),
+                ('record.create_uid.password_hash', 'access'),
+                ('record.create_uid.password', 'access'),
+                ('record.create_uid.password_reset', 'access'),
+                ('record.create_uid.sessions', 'access'),
+                ('record.create_uid.groups', 'access'),
+                ('record.create_uid.applications', 'access'),
+                ('record.create_uid.login', 'access'),
+                ('record.create_uid.actions[0]', 'access'),
+                ('record.create_uid.avatar', 'access'),
+                ("record.create_uid['password_hash']", 'access'),
+                ('record.lang.delete()', 'access'),
+                ]:
+            with self.subTest(source=source):
+                self.assertRefused(
+                    code, self.render, '${%s}' % source, party)
+        self.assertEqual(party.name, "Jane")
+
+    @with_transaction(user=0)
+    def test_user(self):
+        "Test what can be known about who created a record"
+        party = self.party()
+        self.assertEqual(
+            self.render('${record.create_uid.rec_name}', party),
+            party.create_uid.rec_name)
+
+    @with_transaction(user=0)
+    def test_stock_proxy_checks_nothing(self):
+        "Test the reason not to use the proxy of Tryton"
+        from trytond.model import ModelAccessProxy
+        party = self.party()
+        self.refuse()
+        proxy = ModelAccessProxy(party, self.groups)
+        self.assertEqual(proxy.name, "Jane")
+
+    def check_access(self):
+        party = self.party()
+        for field, source in [
+                ('code', '${record.code}'),
+                ('code', "${record['code']}"),
+                ('addresses', '${record.addresses}'),
+                ('addresses', '${record.addresses[0].party.addresses}'),
+                ]:
+            with self.subTest(source=source):
+                self.render(source, party)
+        self.refuse('code')
+        self.refuse('addresses')
+        for source in [
+                '${record.code}', "${record['code']}",
+                '${record.addresses}']:
+            with self.subTest(source=source):
+                error = self.assertRefused(
+                    'access', self.render, source, party)
+                self.assertEqual(error.reason, 'field')
+        self.assertEqual(self.render('${record.name}', party), "Jane")
+
+    @with_transaction(user=0)
+    def test_field_access_root(self):
+        "Test the access to fields by the cron"
+        self.check_access()
+
+    @with_transaction(user=1)
+    def test_field_access_user(self):
+        "Test the access to fields by a user"
+        self.check_access()
+
+    @with_transaction(user=0)
+    def test_model_access(self):
+        "Test the access to models"
+        party = self.party()
+        self.refuse(model='party.address')
+        Access = Pool().get('ir.model.access')
+        if not Access.search([('model', '=', 'party.address')]):
+            Access.create([{'model': 'party.address', 'perm_read': False}])
+        self.assertEqual(self.render('${record.name}', party), "Jane")
+        for source in [
+                '${record.addresses[0].city}', '${record.address_get().city}',
+                '${[a.city for a in record.addresses]}',
+                '${record.addresses[0].contact_mechanism_get()}']:
+            with self.subTest(source=source):
+                error = self.assertRefused(
+                    'access', self.render, source, party)
+                self.assertEqual(error.reason, 'model')
+        self.refuse()
+        error = self.assertRefused(
+            'access', self.render, '${record.name}', party)
+        self.assertEqual(error.reason, 'model')
+
+    @with_transaction(user=0)
+    def test_groups(self):
+        "Test access that a group of the context gives"
+        pool = Pool()
+        Access = pool.get('ir.model.field.access')
+        Group = pool.get('res.group')
+        party = self.party()
+        group, = Group.create([{'name': "Sales"}])
+        Access.create([
+                {'model': 'party.party', 'field': 'code',
+                    'perm_read': False},
+                {'model': 'party.party', 'field': 'code',
+                    'group': group.id, 'perm_read': True},
+                ])
+        self.assertRefused('access', self.render, '${record.code}', party)
+        context = self.groups
+        context['_groups'].append(group.id)
+        self.assertEqual(
+            self.render('${record.code}', party, AccessScope(context)), 'J1')
+        # Neither the groups of the administrator
+        with Transaction().set_user(1):
+            self.assertRefused(
+                'access', self.render, '${record.code}', party)
+
+    @with_transaction(user=0)
+    def test_rule(self):
+        "Test rules on the record and on what it leads to"
+        jane = self.party()
+        john = self.party(name="John", code='J2')
+        self.rule([('name', '!=', "John")])
+        self.assertEqual(self.render('${record.code}', jane), 'J1')
+        for source in [
+                '${record.name}', '${record.address_get().city}',
+                '${record.contact_mechanism_get()}']:
+            with self.subTest(source=source):
+                error = self.assertRefused(
+                    'access', self.render, source, john)
+                self.assertEqual(error.reason, 'record')
+        self.assertRefused(
+            'access', self.render, '${record.party.name}', john.addresses[0])
+        self.assertEqual(
+            self.render('${record.party.name}', jane.addresses[0]), "Jane")
+
+    @with_transaction(user=0)
+    def test_rule_group(self):
+        "Test rules of the groups"
+        pool = Pool()
+        Group = pool.get('res.group')
+        party = self.party()
+        group, = Group.create([{'name': "Sales"}])
+        self.rule([('name', '=', "Nobody")], global_p=False, default_p=True)
+        self.rule(
+            [('name', '=', "Jane")], global_p=False,
+            groups=[('add', [group.id])])
+        self.assertRefused('access', self.render, '${record.name}', party)
+        context = self.groups
+        context['_groups'].append(group.id)
+        self.assertEqual(
+            self.render('${record.name}', party, AccessScope(context)),
+            "Jane")
+
+    @with_transaction(user=0)
+    def test_companies(self):
+        "Test rules on companies"
+        pool = Pool()
+        Company = pool.get('company.company')
+        Currency = pool.get('currency.currency')
+        Employee = pool.get('company.employee')
+        currency, = Currency.create([{
+                    'name': "Euro", 'code': 'EUR', 'symbol': '€'}])
+        company, = Company.create([{
+                    'party': self.party(name="Company").id,
+                    'currency': currency.id}])
+        employee, = Employee.create([{
+                    'party': self.party(name="Worker").id,
+                    'company': company.id}])
+        self.rule(
+            [('company', 'in', Eval('companies', []))],
+            model='company.employee')
+        source = '${record.party.name}'
+        self.assertRefused('access', self.render, source, employee)
+        scope = AccessScope({**self.groups, '_companies': [company.id]})
+        self.assertEqual(self.render(source, employee, scope), "Worker")
+
+    @with_transaction(user=0)
+    def test_slice(self):
+        "Test one query checks the records of a slice"
+        Party = Pool().get('party.party')
+        parties = [self.party(name=f"P{i}") for i in range(5)]
+        self.rule([('name', '!=', "P3")])
+        parties = Party.browse([p.id for p in parties])
+        expected = [p for p in parties if p.name != "P3"]
+
+        searches = []
+        search = Party.search.__func__
+
+        def counted(cls, *args, **kwargs):
+            searches.append(args)
+            return search(cls, *args, **kwargs)
+
+        scope = AccessScope(self.groups)
+        with unittest.mock.patch.object(
+                Party, 'search', classmethod(counted)):
+            self.assertEqual(scope.allow(parties), expected)
+            for party in expected:
+                self.render('${record.name}', party, scope)
+            self.assertEqual(len(searches), 1)
+            # Without allow, by the siblings of the browsed list
+            scope = AccessScope(self.groups)
+            for party in expected:
+                self.render('${record.name}', party, scope)
+            self.assertEqual(len(searches), 2)
+
+    @with_transaction(user=0)
+    def test_extra(self):
+        "Test what a caller adds"
+        party = self.party()
+        scope = AccessScope(
+            self.groups,
+            methods={'party.party': {'get_full_name'}},
+            models={'res.user': {'login'}})
+        self.assertEqual(
+            self.render("${record.get_full_name('name')}", party, scope),
+            "Jane")
+        self.assertEqual(
+            self.render('${record.create_uid.login}', party, scope),
+            party.create_uid.login)
+        self.assertRefused(
+            'access', self.render, '${record.create_uid.password_hash}',
+            party, AccessScope(self.groups, models={'res.user': None}))
+
+    @with_transaction(user=0)
+    def test_fields(self):
+        "Test the types of values"
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang, = Lang.search([('code', '=', 'en')])
+        party = self.party(lang=lang.id)
+        scope = AccessScope(self.groups)
+        for value in [[], (), ('a', 'b'), {'a': [1]}, 1.5, None, 'a',
+                dt.date(2026, 1, 1), Decimal(1)]:
+            with self.subTest(value=value):
+                wrapped = scope.wrap(value)
+                self.assertEqual(wrapped, value if value != () else [])
+        self.assertEqual(type(scope.wrap(Markup('a'))), str)
+        self.assertRefused('access', scope.wrap, b'a')
+        self.assertRefused('access', scope.wrap, object())
+        self.assertEqual(
+            unwrap([scope.proxy(party), 1]), [party, 1])
+        self.assertEqual(unwrap(scope.proxy(party)), party)
+        self.assertIsNone(scope.proxy(None))
+        self.assertEqual(self.render('${record.lang.code}', party), 'en')
+
+    @with_transaction(user=0)
+    def test_environment(self):
+        "Test what a condition reads"
+        jane = self.party()
+        self.refuse('code')
+        scope = AccessScope(self.groups)
+
+        def decode(expression):
+            return PYSONDecoder({'self': scope.environment(jane)}).decode(
+                PYSONEncoder().encode(expression))
+
+        self.assertEqual(decode(Eval('self.name')), "Jane")
+        self.assertEqual(
+            decode(Eval('self', {}).get('addresses')),
+            [a.id for a in jane.addresses])
+        self.assertEqual(decode(Eval('self.unknown', 'd')), 'd')
+        self.assertIsNone(decode(Eval('self.lang')))
+        for expression in [
+                Eval('self.code'), Eval('self', {}).get('code'),
+                Eval('self._parent_create_uid.password_hash')]:
+            with self.subTest(expression=expression):
+                self.assertRefused('access', decode, expression)
+        address = jane.addresses[0]
+        self.assertEqual(
+            PYSONDecoder({'self': scope.environment(address)}).decode(
+                PYSONEncoder().encode(Eval('self._parent_party.name'))),
+            "Jane")
+
+    @with_transaction(user=0)
+    def test_helpers(self):
+        "Test the functions of reports"
+        pool = Pool()
+        Currency = pool.get('currency.currency')
+        currency, = Currency.create([{
+                    'name': "Euro", 'code': 'EUR', 'symbol': '€'}])
+        party = self.party()
+        scope = AccessScope(self.groups)
+        context = {
+            **report_helpers(),
+            'currency': scope.proxy(currency),
+            'd': dt.date(2026, 1, 2),
+            'm': dt.datetime(2026, 1, 2, 3, 4),
+            't': dt.timedelta(days=1),
+            'n': Decimal('1234.5'),
+            'huge': Decimal('1e5000'),
+            }
+        for source, expected in [
+                ('format_date(d)', '01/02/2026'),
+                ("format_date(d, format='%Y')", '2026'),
+                ("format_datetime(m, timezone='Europe/Brussels', "
+                    "format='%H')", '04'),
+                ('format_number(n, None, digits=2)', '1,234.50'),
+                ('format_currency(n, None, currency)', '€1,234.50'),
+                ('format_timedelta(t)', '1d'),
+                ]:
+            with self.subTest(source=source):
+                self.assertEqual(
+                    self.render('${%s}' % source, party, scope, **context),
+                    expected)
+        for source, code in [
+                ("format_date(d, format='%1000000000d')", 'access'),
+                ("format_datetime(m, timezone='/etc/passwd')", 'access'),
+                ("format_datetime(m, timezone='../../etc/passwd')",
+                    'access'),
+                ("format_datetime(m, timezone=':/etc/passwd')", 'access'),
+                ('format_number(n, None, digits=10 ** 9)', 'limit'),
+                ('format_number(huge, None)', 'limit'),
+                ("format_number('a', None)", 'access'),
+                ('format_currency(n, None, currency, digits=10 ** 9)',
+                    'limit'),
+                ('format_currency(n, None, record)', 'access'),
+                ('format_date(d, lang=record)', 'access'),
+                ("format_date('a')", 'access'),
+                ('format_date(record)', 'access'),
+                ('format_timedelta(1)', 'access'),
+                ]:
+            with self.subTest(source=source):
+                self.assertRefused(
+                    code, self.render, '${%s}' % source, party, scope,
+                    **context)
+
+    @with_transaction(user=0)
+    def test_deleted(self):
+        "Test a record that is no more"
+        Party = Pool().get('party.party')
+        party = self.party()
+        Party.delete([party])
+        self.rule([('id', '>', 0)])
+        self.assertRefused(
+            'access', self.render, '${record.name}', Party(party.id))
+
+    @with_transaction(user=0)
+    def test_transaction_is_kept(self):
+        "Test checking the access leaves the transaction as it was"
+        party = self.party()
+        self.rule([('id', '>', 0)])
+        transaction = Transaction()
+        before = transaction.user, transaction.context
+        self.render('${record.addresses[0].party.name}', party)
+        self.assertEqual((transaction.user, transaction.context), before)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,210 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""What the scenarios share: a mail server, readers and the passing of time"""
+import datetime as dt
+import email.policy
+from collections.abc import MutableMapping
+from email import message_from_bytes
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+from lxml import html
+from werkzeug.test import Client
+
+import trytond.config as config
+from proteus import Model
+from proteus import config as proteus_config
+from trytond.pool import Pool
+from trytond.protocols.wrappers import Response
+from trytond.tools import file_open
+from trytond.transaction import Transaction
+from trytond.wsgi import app
+
+from .smtp import Server
+
+__all__ = [
+    'BASE', 'BROWSER', 'configure', 'content', 'create_party', 'enter',
+    'follow', 'links', 'load_language', 'pass_time', 'pixel', 'process',
+    'read', 'received', 'start_smtp']
+
+BASE = 'https://shop.example.com/'
+BROWSER = {
+    'User-Agent': "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) "
+    "Gecko/20100101 Firefox/140.0",
+    'Sec-Fetch-Mode': 'navigate',
+    'Sec-Fetch-Dest': 'document',
+    'Sec-Fetch-User': '?1',
+    }
+MODULE = 'marketing.automation.'
+# What tells when something has happened or is due
+TIMES = {
+    'hit': ['at'],
+    'record': ['create_date'],
+    'record.activity': ['at', 'lease', 'tried_since'],
+    'throttle': ['minute', 'open_until'],
+    'unsubscription': ['at', 'undone_at'],
+    }
+_server = None
+
+
+class _Section(MutableMapping):
+    "A section of the configuration as mapping, for patch.dict"
+
+    def __init__(self, name):
+        self.name = name
+        if not config.has_section(name):
+            config.add_section(name)
+
+    def __getitem__(self, option):
+        if option not in config.options(self.name):
+            raise KeyError(option)
+        return config.get(self.name, option)
+
+    def __setitem__(self, option, value):
+        config.set(self.name, option, value)
+
+    def __delitem__(self, option):
+        options = dict(self)
+        del options[option]
+        config.remove_section(self.name)
+        config.add_section(self.name)
+        for name, value in options.items():
+            config.set(self.name, name, value)
+        # Forget what was read before
+        config.update_etc([])
+
+    def __iter__(self):
+        return iter(list(config.options(self.name)))
+
+    def __len__(self):
+        return len(config.options(self.name))
+
+
+def configure(section, **options):
+    "Set options until unittest.mock.patch.stopall, as scenarios do at the end"
+    values = {n: str(v) for n, v in options.items()}
+    patch.dict(_Section(section), values).start()
+
+
+def start_smtp():
+    "Return the mail server of the tests, empty and faultless, configured"
+    global _server
+    if _server is None:
+        _server = Server()
+    _server.clear()
+    _server.reset()
+    _server.listen()
+    configure('email', uri=_server.uri, **{'from': "system@example.com"})
+    configure('marketing',
+        email_from="The Shop <shop@example.com>", automation_base=BASE)
+    return _server
+
+
+def received(server):
+    "Return what the mail server has accepted so far as parsed messages"
+    return [
+        message_from_bytes(m.data, policy=email.policy.default)
+        for m in server.messages]
+
+
+def content(message, subtype='html'):
+    "Return the HTML or the plain text of the message"
+    return message.get_body((subtype,)).get_content()
+
+
+def links(message):
+    "Return the targets of the links in the HTML of the message"
+    return [
+        str(href)
+        for href in html.fromstring(content(message)).xpath('//a/@href')]
+
+
+def pixel(message):
+    "Return the URL of the image that tells that the message was opened"
+    url, = html.fromstring(content(message)).xpath('//img[@width="1"]/@src')
+    return str(url)
+
+
+def follow(url, method='GET', headers=None, **options):
+    """Request the URL as a person's browser does, from the real application
+
+    headers -- change what the browser sends
+    """
+    parts = urlsplit(url)
+    return Client(app, Response).open(
+        method=method,
+        base_url=f'{parts.scheme}://{parts.netloc}/',
+        path=parts.path,
+        query_string=parts.query,
+        headers={**BROWSER, **(headers or {})},
+        **options)
+
+
+def read(name):
+    "Return the content of a file of the tests"
+    with file_open(f'marketing_automation/tests/{name}', mode='r') as file:
+        return file.read()
+
+
+def create_party(name, *addresses, lang=None):
+    "Return a new party with the e-mail addresses, lang is a code"
+    Lang = Model.get('ir.lang')
+    Party = Model.get('party.party')
+    party = Party(name=name)
+    if lang:
+        party.lang, = Lang.find([('code', '=', lang)])
+    for address in addresses:
+        party.contact_mechanisms.new(type='email', value=address)
+    party.save()
+    return party
+
+
+def load_language(code):
+    "Load the translations of all modules into the language"
+    Lang = Model.get('ir.lang')
+    language, = Lang.find([('code', '=', code)])
+    language.click('load_translations')
+    return language
+
+
+def enter():
+    "Run the cron that enters records into the scenarios"
+    _run('scenario|trigger')
+
+
+def process():
+    "Run the cron that does what is due"
+    _run('record.activity|process')
+
+
+def _run(method):
+    Cron = Model.get('ir.cron')
+    cron, = Cron.find([('method', '=', MODULE + method)])
+    cron.click('run_once')
+
+
+def pass_time(**duration):
+    """Let the time pass by moving all that has happened and is planned
+
+    duration -- arguments of timedelta
+    """
+    duration = dt.timedelta(**duration)
+    name = proteus_config.get_config().database_name
+    with Transaction().start(name, 0) as transaction:
+        for suffix, columns in TIMES.items():
+            _move(Pool().get(MODULE + suffix), columns, -duration)
+        transaction.commit()
+
+
+def _move(Model, columns, duration):
+    table = Model.__table__()
+    cursor = Transaction().connection.cursor()
+    for record in Model.search([]):
+        values = {c: getattr(record, c) for c in columns}
+        values = {c: v + duration for c, v in values.items() if v}
+        if values:
+            cursor.execute(*table.update(
+                    [getattr(table, c) for c in values],
+                    list(values.values()),
+                    where=table.id == record.id))
