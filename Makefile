@@ -51,8 +51,10 @@ test-fast: $(STAMP)
 	@$(BIN)/python tests/run.py --database sqlite --fast $(ARGS)
 
 lint: $(STAMP)
-	@$(BIN)/flake8
-	@$(BIN)/isort --quiet --check-only --diff .
+	@status=0; \
+	$(BIN)/flake8 || status=1; \
+	$(BIN)/isort --quiet --check-only --diff . || status=1; \
+	exit $$status
 
 doc: $(STAMP)
 	@if [ -f doc/conf.py ]; then \

@@ -50,7 +50,7 @@ def push_drains():
     if Throttle.is_open():
         return
     size = settings.slice_size()
-    due = Due(until).ids(settings.drains() * size)
+    due = retry(Due(until).ids, settings.drains() * size)
     count, queue_name = 1, 'default'
     if config.getboolean('queue', 'worker', default=False):
         queue_name = 'marketing_automation'
@@ -137,7 +137,11 @@ class Due:
                 | (table.lease <= dt.datetime.now())))
         if self.only is not None:
             return where & fields.SQL_OPERATORS['in'](table.id, self.only)
-        return where & (table.at <= self.until)
+        # What becomes due during a run is left to the next one, so that
+        # activities without delay do not chase each other
+        return (where
+            & (table.at <= self.until)
+            & (table.create_date <= self.until))
 
     def _runnable(self):
         "Return tables and clause of the activities that may be worked on"

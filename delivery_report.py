@@ -46,7 +46,6 @@ import quopri
 import re
 import unicodedata
 from email.parser import BytesHeaderParser, BytesParser
-from itertools import islice
 
 from flufl.bounce import all_failures
 
@@ -248,7 +247,6 @@ def _parts(message, daemon):
                     yield 'rfc822', copy.encode('utf-8', 'replace')
                 yield kind, text
         part.set_payload(text)
-        part.del_param('charset')
 
 
 def _content(part):
@@ -367,7 +365,7 @@ def _delivery_status(message, parts, daemon):
                 re.search(r'(?im)^%s:' % field, content)
                 for field in ['(final|original)-recipient', 'action']):
             reports.extend(map(_recipient_report, _groups(content)))
-    return [report for report in islice(reports, MAX_RECIPIENTS) if report]
+    return [report for report in reports if report]
 
 
 def _groups(content):

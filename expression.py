@@ -89,7 +89,7 @@ class ExpressionCompiler:
         node = self._parse(source).body
         path = self.path(node)
         return self._located(
-            self.guard('_items', self.visit(node))), path
+            self.guard('_loop', self.visit(node))), path
 
     def assignments(self, source, line, scope):
         """Return (targets, node) of each assignment and the scope after them
@@ -412,7 +412,7 @@ class ExpressionCompiler:
             if generator.is_async:
                 self.error('refused', kind='async')
             path = self.path(generator.iter)
-            items = self.guard('_items', self.visit(generator.iter))
+            items = self.guard('_loop', self.visit(generator.iter))
             generators.append(ast.comprehension(
                     target=self.bind(generator.target, path), iter=items,
                     ifs=self.visit_all(generator.ifs), is_async=0))

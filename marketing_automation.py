@@ -280,7 +280,6 @@ class Scenario(Workflow, ModelSQL, ModelView):
     @classmethod
     def copy(cls, scenarios, default=None):
         default = default.copy() if default is not None else {}
-        default.setdefault('state')
         default.setdefault('entry_at')
         default.setdefault('entry_error')
         return super().copy(scenarios, default=default)

@@ -114,7 +114,7 @@ TIMES = DATES | {datetime.timedelta}
 _SHOWN = NUMBERS | TIMES | TEXTS | {type(None), range}
 
 _SPEC = re.compile(
-    r'(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,6})[,_]?(?:\.(\d{1,6}))?'
+    r'(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,30})[,_]?(?:\.(\d{1,30}))?'
     r'[bcdeEfFgGnosxX%]?', re.DOTALL)
 _PERCENT = re.compile(
     r'%(?:\((?P<key>[^()]*)\))?[#0\- +]*(?P<width>\d*)'
@@ -260,6 +260,17 @@ class Guard:
             raise TemplateRenderError('iterate', type=type_name(value))
         self.tick(len(value) + 1)
         return value
+
+    def loop(self, value):
+        "Return the items for the loop of a template"
+        value = self.items(value)
+        return value if len(value) <= INTERVAL else self._watched(value)
+
+    def _watched(self, values):
+        for i, value in enumerate(values):
+            if not i % INTERVAL:
+                self.check()
+            yield value
 
     # Names
 
@@ -594,7 +605,7 @@ GUARDS = {
     '_call': 'call', '_cdata': 'cdata', '_compare': 'compare',
     '_concat': 'concat', '_defined': 'defined', '_emit': 'emit',
     '_format': 'format', '_item': 'item', '_items': 'items', '_join': 'join',
-    '_keep': 'keep', '_key': 'key', '_lambda': 'lambda_',
+    '_keep': 'keep', '_key': 'key', '_lambda': 'lambda_', '_loop': 'loop',
     '_method': 'method', '_modulo': 'modulo', '_multiply': 'multiply',
     '_or': 'bit_or', '_power': 'power', '_shift': 'shift', '_slice': 'slice',
     '_subtract': 'subtract', '_text': 'text',

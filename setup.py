@@ -59,6 +59,8 @@ def readme():
 optional = list(map(require, modules('extras_depend')))
 
 setup(
+    # So that this file is not taken for a module of the package
+    script_name='setup.py',
     name=f'{PREFIX}_{NAME}',
     version=version,
     description="Marketing automation for Tryton",

@@ -676,7 +676,7 @@ def _parse_error(error, parser, source):
         reason, variables = 'unexpected_end', {'tag': tag, 'opened': opened}
     elif message in {
             'no element found', 'junk after document element',
-            'syntax error'}:
+            'syntax error', 'unclosed token'}:
         reason, variables = 'one_root', {}
     elif message == 'unbound prefix':
         reason, variables = 'prefix', {}

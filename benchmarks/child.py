@@ -19,7 +19,7 @@ import time
 import traceback
 from pathlib import Path
 
-from sql import Cast, Flavor, Literal, Select, Table, With
+from sql import Cast, Flavor, Literal, Select, Union, With
 from sql.aggregate import Count
 from sql.functions import CurrentTimestamp
 from sql.operators import Concat
@@ -78,11 +78,11 @@ class Child:
         with self._start() as transaction:
             cursor = transaction.connection.cursor()
             numbers = With('number', recursive=True)
-            numbers.query = (
-                Select([Literal(1)])
-                + numbers.select(
-                    numbers.number + 1, where=numbers.number < count))
-            numbers.query.all_ = True
+            numbers.query = Union(
+                Select([Literal(1)]),
+                numbers.select(
+                    numbers.number + 1, where=numbers.number < count),
+                all_=True)
             first = self._max(cursor, party) + 1
             text = Cast(numbers.number + first, 'VARCHAR')
             cursor.execute(*party.insert(

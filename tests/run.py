@@ -22,6 +22,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,8 @@ CACHE_AGE = 60 * 60
 # Marks what has only the dependencies
 BASE = 'base-'
 PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
+# What a process writes down when it ran all tests
+END = ['end', '']
 
 
 def summary(counts):
@@ -262,7 +265,7 @@ def work(arguments):
         result.startTestRun()
         suite.run(result)
         result.stopTestRun()
-        file.write(json.dumps(['end', '']) + '\n')
+        file.write(json.dumps(END) + '\n')
 
 
 # In the parent
@@ -365,6 +368,7 @@ class Database:
         self._environment = environment
         self._folder = folder
         self._thread = threading.Thread(target=self._run)
+        self._process = None
         self._arguments = None
         self._started = None
 
@@ -375,6 +379,11 @@ class Database:
 
     def join(self):
         self._thread.join()
+
+    def kill(self):
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self.join()
 
     def _run(self):
         environment = {
@@ -388,25 +397,26 @@ class Database:
         command = [
             sys.executable, os.path.abspath(__file__),
             '--result', str(self._result), *self._arguments]
-        process = subprocess.Popen(
+        self._process = subprocess.Popen(
             command, env=environment, cwd=self._folder,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors='replace')
-        for line in process.stdout:
+        for line in self._process.stdout:
             print(f"[{self.name}] {line}", end='', flush=True)
-        process.wait()
+        self._process.wait()
         self.duration = time.monotonic() - self._started
-        self._count(process.returncode)
+        self._count(self._process.returncode)
 
     def _count(self, status):
         outcomes = []
         if self._result.exists():
             outcomes = list(map(
                     json.loads, self._result.read_text().splitlines()))
-        if not outcomes or outcomes.pop() != ['end', '']:
+        if not outcomes or outcomes[-1] != END:
             outcomes.append([FAILED, f"the process ended with {status}"])
-        elif not outcomes:
+        elif len(outcomes) == 1:
             outcomes.append([FAILED, "no test was found"])
+        outcomes = [o for o in outcomes if o != END]
         for outcome, name in outcomes:
             self.counts[outcome] += 1
             if outcome == FAILED:
@@ -528,6 +538,7 @@ def run(names, arguments):
             else:
                 print(f"No {name}: no server answers, no programs found")
         for database in databases:
+            stack.callback(database.kill)
             database.start(arguments)
         for database in databases:
             database.join()
@@ -565,6 +576,8 @@ def main():
     for option in ['failfast', 'fast']:
         if getattr(arguments, option):
             forwarded.append(f'--{option}')
+    # So that what was opened is closed
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     counts = run(arguments.database or list(OPENERS), forwarded)
     print(summary(counts))
     if counts[FAILED] or not counts[PASSED]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from trytond.modules.marketing_automation import delivery_report
 from trytond.modules.marketing_automation.delivery_report import (
-    HARD, MAX_LINE, MAX_REASON, MAX_RECIPIENTS, MAX_SIZE, ReportTooLarge,
-    parse)
+    HARD, MAX_FORWARDS, MAX_LINE, MAX_REASON, MAX_RECIPIENTS, MAX_SIZE,
+    ReportTooLarge, parse)
 
 SAMPLES = {
     path.stem: path.read_bytes() for path in sorted(
@@ -227,6 +227,54 @@ class DeliveryReportTestCase(unittest.TestCase):
                 'Action: failed\nStatus: 5.1.1\n'))
         self.assertEqual(report.recipient, 'alias@example.org')
 
+    def test_field_order(self):
+        "Test the original recipient may come last"
+        report, = parse(
+            b'From: mailer-daemon@example.net\n'
+            b'Content-Type: message/delivery-status\n\n'
+            b'Reporting-MTA: dns; mx.example.net\n\n'
+            b'Final-Recipient: rfc822; bob@example.net\n'
+            b'Action: failed\n'
+            b'Original-Recipient: rfc822; alias@example.net\n'
+            b'Status: 5.1.1\n')
+        self.assertEqual(
+            (report.kind, report.recipient), ('hard', 'alias@example.net'))
+
+    def test_not_base64(self):
+        "Test fields that are not encoded as declared"
+        report, = parse(status_report(
+                'Action: failed\nStatus: 5.1.1\n').replace(
+                b'\n\n', b'\nContent-Transfer-Encoding: base64\n\n', 1))
+        self.assertEqual(report.kind, 'hard')
+
+    def test_empty_envelope_sender(self):
+        "Test what no daemon signs, but no person sends"
+        body = SAMPLES['qmail_unknown_user'].partition(b'\n\n')[2]
+        head = b'From: help@example.net\nReturn-Path: %s\n\n'
+        self.assertEqual(len(parse(head % b'<>' + body)), 3)
+        self.assertEqual(parse(head % b'<help@example.net>' + body), [])
+
+    def test_returned_bounce(self):
+        "Test the addresses in a returned bounce are let alone"
+        report, = parse(
+            b'From: mailer-daemon@example.net\n'
+            b'Content-Type: multipart/mixed; boundary=b\n\n'
+            b'--b\n\nSomething went wrong\n'
+            b'--b\nContent-Type: message/rfc822\n\n'
+            + SAMPLES['qmail_unknown_user'] + b'\n--b--\n')
+        self.assertEqual((report.kind, report.recipient), ('unknown', None))
+
+    def test_forwards(self):
+        "Test how often a report may be forwarded"
+        data = SAMPLES['ses_unknown_user']
+        for times in range(4):
+            self.assertEqual(len(parse(data)), times <= MAX_FORWARDS)
+            data = (
+                b'From: anna@example.com\n'
+                b'Content-Type: multipart/mixed; boundary=f%d\n\n'
+                b'--f%d\nContent-Type: message/rfc822\n\n%s\n--f%d--\n'
+                % (times, times, data, times))
+
     def test_feedback_types(self):
         "Test only a person's complaint is one"
         sample = SAMPLES['arf_abuse_yahoo_style']
@@ -285,7 +333,9 @@ class DeliveryReportTestCase(unittest.TestCase):
                 'blank lines': daemon + b'\n' * size,
                 'encoded blank lines': (daemon
                     + b'Content-Transfer-Encoding: base64\n\n'
-                    + b'CgoK' * (size // 4)),
+                    + (b'CgoK' * 16 + b'\n') * 3900),
+                'folded quotes': (b'Content-Type: text/plain'
+                    + (b';"' * 490 + b'\n ') * 300),
                 'one line': daemon + b'\n' + b'a@' * size,
                 'headers': daemon + b'a:\n' * size,
                 'quotes': b'Content-Type: text/plain' + b';"' * size,

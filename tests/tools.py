@@ -15,6 +15,7 @@ from werkzeug.test import Client
 import trytond.config as config
 from proteus import Model
 from proteus import config as proteus_config
+from trytond.exceptions import UserError, UserWarning
 from trytond.pool import Pool
 from trytond.protocols.wrappers import Response
 from trytond.tools import file_open
@@ -26,7 +27,7 @@ from .smtp import Server
 __all__ = [
     'BASE', 'BROWSER', 'configure', 'content', 'create_party', 'enter',
     'follow', 'links', 'load_language', 'pass_time', 'pixel', 'process',
-    'read', 'received', 'start_smtp']
+    'read', 'received', 'refused', 'start_smtp']
 
 BASE = 'https://shop.example.com/'
 BROWSER = {
@@ -208,3 +209,13 @@ def _move(Model, columns, duration):
                     [getattr(table, c) for c in values],
                     list(values.values()),
                     where=table.id == record.id))
+
+
+def refused(func, *args):
+    "Print the error or the warning that the user gets"
+    try:
+        func(*args)
+    except (UserError, UserWarning) as exception:
+        print(f'{type(exception).__name__}: {exception.message}')
+    else:
+        print("Nothing was refused")
