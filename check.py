@@ -6,7 +6,9 @@
 
 from trytond.i18n import gettext
 from trytond.model import fields
+from trytond.model.fields.dict import TranslatedDict
 from trytond.model.fields.field import domain_validate
+from trytond.model.fields.selection import TranslatedSelection
 from trytond.pool import Pool
 from trytond.pyson import PYSON, Eval, Get, PYSONDecoder
 from trytond.transaction import check_access
@@ -32,7 +34,7 @@ def domain(scenario):
     try:
         domain_validate(value)
     except (AssertionError, TypeError) as exception:
-        _domain_error(scenario, gettext(
+        _domain_error(scenario, _operator(value) or gettext(
                 'marketing_automation.msg_domain_clauses'), exception)
     Model = pool.get(scenario.model)
     if problem := _clauses(Model, value):
@@ -51,6 +53,22 @@ def _domain_error(scenario, problem, exception=None):
             problem=problem)) from exception
 
 
+def _operator(value):
+    "Return what is wrong with the operator of a clause, or None"
+    if not isinstance(value, list):
+        return None
+    if (len(value) > 2
+            and all(isinstance(v, str) for v in value[:2])
+            and value[0] not in {'AND', 'OR'}):
+        name, operator, *_ = value
+        if operator not in OPERATORS:
+            return gettext(
+                'marketing_automation.msg_domain_operator',
+                operator=operator, field=name)
+        return None
+    return next(filter(None, map(_operator, value)), None)
+
+
 def _clauses(Model, value):
     "Return what is wrong with a clause, or None"
     for clause in value:
@@ -63,20 +81,11 @@ def _clauses(Model, value):
         elif clause and clause[0] in {'AND', 'OR'}:
             problem = _clauses(Model, clause[1:])
         elif clause:
-            problem = _clause(Model, *clause)
+            problem = field_path(Model, clause[0].split('.'))
         else:
             problem = None
         if problem:
             return problem
-
-
-def _clause(Model, name, operator=None, value=None, *_):
-    if problem := field_path(Model, name.split('.')):
-        return problem
-    if operator not in OPERATORS:
-        return gettext(
-            'marketing_automation.msg_domain_operator',
-            operator=operator, field=name)
 
 
 def field_path(Model, names):
@@ -146,7 +155,8 @@ def _expressions(value, Model):
             yield gettext(
                 'marketing_automation.msg_unknown_variable', name=name)
         elif field and name == 'self' and Model:
-            yield from filter(None, [field_path(Model, field.split('.'))])
+            names = [n.removeprefix('_parent_') for n in field.split('.')]
+            yield from filter(None, [field_path(Model, names)])
     elif isinstance(value, Get):
         base = value._obj
         if (isinstance(base, Eval) and base._value == 'self'
@@ -204,17 +214,19 @@ def _compile(activity, field, compile_, source):
 
 def _template_path(Model, names):
     "Return what is wrong with the path of attributes of a record"
-    path = []
     for name in names:
-        if not Model:
+        if not Model or name in METHODS.get(Model.__name__, ()):
             break
-        if name in METHODS.get(Model.__name__, ()):
-            return None
-        path.append(name)
+        if isinstance(
+                getattr(Model, name, None),
+                (TranslatedDict, TranslatedSelection)):
+            break
+        if problem := field_path(Model, [name]):
+            return problem
         field = Model._fields.get(name)
         Model = (
             field.get_target() if hasattr(field, 'get_target') else None)
-    return field_path(Model, path)
+    return None
 
 
 def _template_error(activity, field, problem, exception=None):

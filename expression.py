@@ -14,7 +14,7 @@ from .template_error import TemplateSyntaxError
 
 MAX_LENGTH = 5_000  # characters of an expression
 MAX_DEPTH = 60  # of an expression
-MAX_NODES = 20_000  # of all the expressions of a template
+MAX_NODES = 10_000  # of all the expressions of a template
 KEPT = 4  # items of a display that are too few to be counted
 
 _BINARY = {

@@ -7,7 +7,7 @@ import secrets
 from email.headerregistry import HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import formatdate, parseaddr
+from email.utils import formatdate, getaddresses, parseaddr
 from functools import lru_cache
 from html import escape
 from urllib.parse import urlencode, urljoin
@@ -313,6 +313,8 @@ def recipient(activity, party):
     address = mechanism and (mechanism.value or '').strip()
     if not address:
         raise Skip('no_address')
+    if mechanism.marketing_suppressed:
+        raise Skip('suppressed')
     if not _address.fullmatch(address):
         raise Failure('address', address)
     return (
@@ -322,8 +324,9 @@ def recipient(activity, party):
 
 def parse_address(source):
     "Return the name and the address, which is empty if it is not valid"
-    name, address = parseaddr(source)
-    if _control.search(source) or not _address.fullmatch(address):
+    (name, address), *others = getaddresses([source])
+    if (others or _control.search(source)
+            or not _address.fullmatch(address)):
         address = ''
     return name, address
 

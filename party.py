@@ -128,6 +128,8 @@ class Erase(metaclass=PoolMeta):
     def to_erase(self, party_id):
         pool = Pool()
         Address = pool.get('ir.email.address')
+        Bounce = pool.get('marketing.automation.bounce')
+        ContactMechanism = pool.get('party.contact_mechanism')
         Email = pool.get('ir.email')
         Hit = pool.get('marketing.automation.hit')
         RecordActivity = pool.get('marketing.automation.record.activity')
@@ -148,6 +150,10 @@ class Erase(metaclass=PoolMeta):
                 ['record_activity', 'link'], [None, None]),
             (RecordActivity, [('record', 'in', records)], True,
                 ['detail'], [None]),
+            (Bounce, [('record_activity.record', 'in', records)], True,
+                ['recipient', 'reason'], [None, None]),
+            (ContactMechanism, [('party', '=', party_id)], False,
+                ['marketing_suppressed_reason'], [None]),
             ]
 
     @staticmethod

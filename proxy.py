@@ -198,9 +198,10 @@ class AccessScope:
             return self.proxy(value)
         if isinstance(value, (list, tuple)):
             values = [self.wrap(v) for v in value]
-            if not value or isinstance(value[0], Model):
-                return values
-            return tuple(values)
+            if value and type(value) is tuple and (
+                    not isinstance(value[0], Model)):
+                values = tuple(values)  # of a selection
+            return values
         if isinstance(value, dict):
             return {self.wrap(k): self.wrap(v) for k, v in value.items()}
         if isinstance(value, (set, frozenset)):
@@ -439,5 +440,7 @@ def _format_datetime(value, lang=None, format=None, timezone=None):
 
 
 def _format_timedelta(value, converter=None, lang=None):
+    if value is not None and not isinstance(value, datetime.timedelta):
+        _denied('argument', name=str(value)[:100])
     return Report.format_timedelta(
         value, converter=converter, lang=_record(lang, 'ir.lang'))

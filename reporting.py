@@ -187,6 +187,8 @@ class Activity(Abstract):
         help="Opens and clicks made by scanners and proxies, "
         "not counted elsewhere.")
     unsubscribed = fields.Integer("Unsubscribed", states=_email)
+    bounced = fields.Integer("Bounced", states=_email)
+    complained = fields.Integer("Complained", states=_email)
     email_open_rate = fields.Float(
         "E-mail Open Rate", digits=(1, 4), states=_email)
     email_click_rate = fields.Float(
@@ -209,15 +211,17 @@ class Activity(Abstract):
     def _counts(cls):
         return [
             'record_count', 'email_opened', 'email_clicked',
-            'machine_hits', 'unsubscribed']
+            'machine_hits', 'unsubscribed', 'bounced', 'complained']
 
     @classmethod
     def _sources(cls):
         "Return (table, time, clause, {name: SQL of what each row counts})"
         pool = Pool()
+        Bounce = pool.get('marketing.automation.bounce')
         Hit = pool.get('marketing.automation.hit')
         RecordActivity = pool.get('marketing.automation.record.activity')
         Unsubscription = pool.get('marketing.automation.unsubscription')
+        bounce = Bounce.__table__()
         done = RecordActivity.__table__()
         hit = Hit.__table__()
         unsubscription = Unsubscription.__table__()
@@ -234,6 +238,11 @@ class Activity(Abstract):
                 (unsubscription.activity != Null)
                 & (unsubscription.undone_at == Null), {
                     'unsubscribed': Literal(1),
+                    }),
+            (bounce, bounce.at, bounce.activity != Null, {
+                    'bounced': Case((bounce.kind != 'complaint', 1), else_=0),
+                    'complained': Case(
+                        (bounce.kind == 'complaint', 1), else_=0),
                     }),
             ]
 

@@ -499,8 +499,10 @@ class Guard:
         type_ = type(value)
         if type_ in _SHOWN or isinstance(value, (Guarded, _Callable)):
             return
-        if type_ not in CONTAINERS or depth > MAX_DEPTH:
+        if type_ not in CONTAINERS:
             raise TemplateRenderError('show', type=type_name(value))
+        if depth > MAX_DEPTH:
+            raise TemplateRenderError('limit_depth')
         self.tick(len(value))
         for item in value:
             self._check_shown(item, depth + 1)

@@ -95,6 +95,7 @@ setup(
         'python-sql >= 1.8',
         'python-dateutil',
         'Genshi',
+        'crawler-user-agents >= 1.0',
         'flufl.bounce >= 4.0',
         'html2text',
         'lxml',
@@ -106,6 +107,8 @@ setup(
         'test': [require('proteus'), *optional, 'hypothesis'],
         },
     entry_points={
+        'console_scripts': [
+            f'trytond-marketing-bounce = {PACKAGE}.command:main'],
         'trytond.modules': [f'{NAME} = {PACKAGE}'],
         },
     )

@@ -42,6 +42,7 @@ __all__ = [
 MAX_MARKUP = 500_000  # characters of a source
 MAX_TEXT = 20_000
 MAX_DEPTH = 100  # of elements
+MAX_ELEMENTS = 10_000
 MAX_LOOPS = 10  # in each other, Python has a limit too
 FILENAME = '<template>'
 
@@ -453,8 +454,12 @@ class _Parser(XMLParser):
         # The encoding of the bytes the parser makes from the text
         super().__init__(StringIO(source), encoding='utf-8')
         self.opened = []
+        self.count = 0
 
     def _handle_start(self, tag, attrib):
+        self.count += 1
+        if self.count > MAX_ELEMENTS:
+            raise TemplateSyntaxError('too_many', line=self._getpos()[1])
         self.opened.append((QName(tag).localname, self._getpos()[1]))
         if len(self.opened) > MAX_DEPTH:
             raise TemplateSyntaxError('too_deep', line=self._getpos()[1])

@@ -8,7 +8,7 @@ MESSAGES = {
     'too_long': (
         'limit', "The template is longer than %(limit)s characters."),
     'too_deep': ('limit', "The elements are nested too deeply."),
-    'too_many': ('limit', "The template contains too many expressions."),
+    'too_many': ('limit', "The template has too many elements or expressions."),
     'too_complex': ('limit', "The expression is too long or too complex."),
     'unclosed_tag': (
         'syntax', "The element <%(tag)s> of line %(opened)s is not closed "

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from trytond.modules.marketing_automation import delivery_report
 from trytond.modules.marketing_automation.delivery_report import (
-    HARD, MAX_FORWARDS, MAX_LINE, MAX_REASON, MAX_RECIPIENTS, MAX_SIZE,
-    ReportTooLarge, parse)
+    HARD, MAX_FORWARDS, MAX_LINE, MAX_LINES, MAX_REASON, MAX_RECIPIENTS,
+    MAX_SIZE, ReportTooLarge, parse)
 
 SAMPLES = {
     path.stem: path.read_bytes() for path in sorted(
@@ -354,6 +354,18 @@ class DeliveryReportTestCase(unittest.TestCase):
                 with self.assertNoLogs(level='WARNING'):
                     delivery_report._reports(data)
                 self.assertLess(time.perf_counter() - start, LIMIT)
+
+    def test_cut(self):
+        "Test texts have a bounded number of lines, encoded or not"
+        for data in [b'a\n' * 100_000, b'a' * 100_000]:
+            lines = delivery_report._cut(data).split(b'\n')
+            self.assertLessEqual(len(lines), MAX_LINES)
+            self.assertLessEqual(len(lines[0]), MAX_LINE)
+        message = delivery_report._read(
+            b'Content-Transfer-Encoding: quoted-printable\n\n'
+            + b'=0A=0A=0A\n' * 3000)
+        (_, text), = delivery_report._parts(message, False)
+        self.assertEqual(text.count('\n') + 1, MAX_LINES)
 
     def test_many_recipients(self):
         "Test the number of reports is limited"

@@ -26,7 +26,7 @@ from .smtp import Server
 
 __all__ = [
     'BASE', 'BROWSER', 'configure', 'content', 'create_party', 'enter',
-    'follow', 'links', 'load_language', 'pass_time', 'pixel', 'process',
+    'follow', 'force', 'links', 'load_language', 'pass_time', 'pixel', 'process',
     'read', 'received', 'refused', 'start_smtp']
 
 BASE = 'https://shop.example.com/'
@@ -219,3 +219,23 @@ def refused(func, *args):
         print(f'{type(exception).__name__}: {exception.message}')
     else:
         print("Nothing was refused")
+
+
+def force(record, **values):
+    "Store the values by SQL, so that nothing checks them"
+    name = proteus_config.get_config().database_name
+    with Transaction().start(name, 0) as transaction:
+        name = record.__class__.__name__
+        table = Pool().get(name).__table__()
+        translation = Pool().get('ir.translation').__table__()
+        cursor = transaction.connection.cursor()
+        cursor.execute(*table.update(
+                [getattr(table, n) for n in values], list(values.values()),
+                where=table.id == record.id))
+        for field, value in values.items():
+            cursor.execute(*translation.update(
+                    [translation.value], [value],
+                    where=(translation.name == f'{name},{field}')
+                    & (translation.res_id == record.id)))
+        transaction.commit()
+    record.reload()

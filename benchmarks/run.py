@@ -1,0 +1,619 @@
+#!/usr/bin/env python3
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""
+Measure this module, the published one and the limits, side by side.
+
+All processes are real and measured from here: the time of a run goes from
+the order to the child until its answer, so it has the reading, composing,
+delivery and storing of all that was due.  With workers it goes from the start
+of the cron until the last message is at the server and nothing waits.
+The mail server is a process of its own that counts.  What is compared is run
+in turns, and of several runs the median counts.
+"""
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+
+from environment import (
+    BUILD, FOLDER, Child, Environment, PostgreSQL, SQLite, Timeout, peer,
+    workers)
+from results import Results, median
+from smtp import Process
+
+SECTIONS = [
+    'delivery', 'statements', 'workers', 'latency', 'entry', 'million']
+# How many e-mails are sent before, so that nobody pays for the first time
+WARM_UP = 20
+LATENCY = 0.02  # seconds
+CONTROL = re.compile(
+    r'(BEGIN|START|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)\b', re.IGNORECASE)
+
+
+class Bench:
+    "What the sections need"
+
+    def __init__(self, options, stack):
+        self.options = options
+        self.stack = stack
+        self.module = Environment('module', sys.executable)
+        self.peer = None if options.no_peer else peer(options.peer)
+        self.sink = stack.enter_context(Process(store='count'))
+        self.results = Results(**conditions(self))
+        self._stores = {}
+
+    def store(self, class_):
+        "Return the store of the class, made when first needed"
+        if class_ not in self._stores:
+            BUILD.mkdir(exist_ok=True)
+            folder = tempfile.mkdtemp(prefix='benchmark-', dir=BUILD)
+            # The server of the database runs as somebody else
+            os.chmod(folder, 0o755)
+            store = self._stores[class_] = class_(folder)
+            self.stack.callback(store.stop)
+        return self._stores[class_]
+
+    @property
+    def environments(self):
+        return [e for e in [self.module, self.peer] if e]
+
+    def is_bearable(self, environment, store, size):
+        return (environment is self.module
+            or size <= self.options.peer_limit[store.name])
+
+    @contextmanager
+    def open(self, store, environment, name=None, worker=False, **marketing):
+        "Yield a child on a new database, or on the named one"
+        database = name or store.copy(environment)
+        configuration = store.configure(
+            self.sink.uri, worker=worker, **marketing)
+        with Child(environment, configuration, database) as child:
+            child.database = database
+            child.configuration = configuration
+            yield child
+        if not name:
+            store.drop(database)
+
+
+def conditions(bench):
+    result = {
+        'date': time.strftime('%Y-%m-%d %H:%M'),
+        'processors': os.cpu_count(),
+        'load before': ' '.join(f'{v:.2f}' for v in os.getloadavg()),
+        'python': platform.python_version(),
+        'module': ' on trytond '.join(bench.module.version()),
+        'mode': 'quick' if bench.options.quick else 'full',
+        }
+    if bench.peer:
+        result['published module'] = ' on trytond '.join(bench.peer.version())
+    return result
+
+
+def due(child, count):
+    "Let so many e-mails be due"
+    child.call('parties', count=count)
+    child.call('analyze')
+    child.call('cron', name='trigger')
+
+
+def run(bench, child, count, timeout=3600, **arguments):
+    "Do what is due and return the answer, all must have been sent"
+    before = bench.sink.count
+    answer = child.call('cron', name='process', timeout=timeout, **arguments)
+    sent = bench.sink.count - before
+    if sent != count:
+        raise RuntimeError(
+            f"{sent} of {count} sent: {child.call('states').result}")
+    return answer
+
+
+class Rates:
+    "The rates of several runs of the same"
+
+    def __init__(self):
+        self.seconds = []
+        self.processor = []
+        self.server = []
+        self.count = None
+
+    def add(self, count, answer, server=None):
+        self.count = count
+        self.seconds.append(answer.seconds)
+        self.processor.append(answer.processor)
+        if server is not None:
+            self.server.append(server)
+
+    @property
+    def rate(self):
+        return self.count / median(self.seconds) if self.seconds else None
+
+    @property
+    def per_processor(self):
+        "Per second of processor time of the process alone"
+        if self.seconds:
+            return self.count / median(self.processor)
+
+    def note(self, results, section, what, **details):
+        if self.seconds:
+            details['runs'] = len(self.seconds)
+            details['per CPU s'] = self.per_processor
+        if self.server:
+            details['database CPU ms each'] = (
+                1000 * median(self.server) / self.count)
+        return results.value(section, what, self.rate, '/s', **details)
+
+
+# The limits
+
+
+def bound(bench, program, count):
+    "Send without database and return the answer"
+    process = subprocess.run(
+        [bench.module.python, str(FOLDER / 'bound.py'), program,
+            '127.0.0.1', str(bench.sink.port), str(count)],
+        check=True, text=True, stdout=subprocess.PIPE)
+    values = json.loads(process.stdout)
+    return Times(values['seconds'], values['processor'])
+
+
+class Times:
+
+    def __init__(self, seconds, processor=0):
+        self.seconds = seconds
+        self.processor = processor
+
+
+# E-mails per second, one process without workers
+
+
+def delivery(bench):
+    for class_ in [PostgreSQL] + [SQLite] * (not bench.options.no_sqlite):
+        store = bench.store(class_)
+        print(f'\nE-mails, one process without workers, {store.name}')
+        for size in bench.options.sizes:
+            rates = _delivery_rates(bench, store, size)
+            _note_delivery(bench, store, size, rates)
+
+
+def _delivery_rates(bench, store, size):
+    "Return {name: Rates} of runs in turns"
+    rates = {n: Rates() for n in ['module', 'peer', 'stock', 'parts']}
+    with ExitStack() as stack:
+        children = {}
+        for environment in bench.environments:
+            if not bench.is_bearable(environment, store, size):
+                continue
+            child = stack.enter_context(bench.open(store, environment))
+            children[environment.name] = child
+            due(child, WARM_UP)
+            run(bench, child, WARM_UP)
+        for turn in range(bench.options.repeat):
+            for name, child in list(children.items()):
+                if name == 'peer' and turn >= bench.options.peer_repeat:
+                    continue
+                due(child, size)
+                server = _processor(store)
+                try:
+                    answer = run(
+                        bench, child, size, timeout=bench.options.timeout)
+                except Timeout as timeout:
+                    print(f"  {name}: {size} not done after {timeout} s")
+                    del children[name]
+                    continue
+                rates[name].add(
+                    size, answer,
+                    server is not None and _processor(store) - server or None)
+            for name in ['stock', 'parts']:
+                rates[name].add(size, bound(bench, name, size))
+    return rates
+
+
+def _processor(store):
+    if isinstance(store, PostgreSQL):
+        return store.processor()
+
+
+def _note_delivery(bench, store, size, rates):
+    labels = {
+        'module': "this module", 'peer': "published module",
+        'stock': "bound, the libraries as they come",
+        'parts': "bound, this module's parts"}
+    for name, label in labels.items():
+        rates[name].note(
+            bench.results, f'e-mails/s {store.name}', f'{label}, {size} due',
+            size=size, who=name)
+    if size != 500:
+        return
+    figure = bench.results.figure
+    module = rates['module'].rate
+    figure(f'one process against the published module, {store.name}',
+        ratio(module, rates['peer'].rate), 40, '×')
+    best = max(rates['stock'].rate, rates['parts'].rate)
+    figure(f'one process against the bound, {store.name}',
+        ratio(100 * module, best), 50, '%')
+
+
+def ratio(value, base):
+    return value / base if value and base else None
+
+
+# What is asked of the database
+
+
+def statements(bench):
+    store = bench.store(PostgreSQL)
+    print('\nStatements and rows per e-mail, PostgreSQL')
+    for environment in bench.environments:
+        size = 500 if environment is bench.module else 100
+        _statements(bench, store, environment, size)
+    for archive in [True, False]:
+        _rows(bench, store, bench.module, 500, archive)
+    if bench.peer:
+        _rows(bench, store, bench.peer, 100, True)
+
+
+def _statements(bench, store, environment, size):
+    with bench.open(store, environment) as child:
+        due(child, WARM_UP)
+        run(bench, child, WARM_UP)
+        due(child, size)
+        with store.log_statements(child.database) as found:
+            # The setting is for new sessions
+            with bench.open(store, environment, child.database) as other:
+                start = len(found)
+                run(bench, other, size)
+                del found[:start]
+    control = [s for s in found if CONTROL.match(s)]
+    value = bench.results.value
+    each = value('statements',
+        f'{environment.name}: statements per e-mail, {size} due',
+        (len(found) - len(control)) / size, '')
+    value('statements',
+        f'{environment.name}: BEGIN, COMMIT and such per e-mail',
+        len(control) / size, '')
+    _save_statements(environment, found, size)
+    if environment is bench.module:
+        bench.results.figure(
+            'SQL statements per e-mail, without BEGIN and COMMIT',
+            each, 2, at_most=True)
+
+
+def _save_statements(environment, found, size):
+    "Write the kinds of statements, by number"
+    kinds = Counter(_kind(s) for s in found)
+    path = BUILD / f'statements-{environment.name}.txt'
+    with open(path, 'w') as file:
+        for kind, number in kinds.most_common():
+            file.write(f'{number / size:9.4f}  {number:6}  {kind}\n')
+
+
+def _kind(statement):
+    statement = re.sub(r'\$\d+', '?', statement)
+    statement = re.sub(
+        r'\((\s*(\?|NULL|nextval\([^)]*\))\s*,?)+\)', '(?)', statement)
+    statement = re.sub(r'(\(\?\)(, )?){2,}', '(?)…', statement)
+    return statement[:300]
+
+
+def _rows(bench, store, environment, size, archive):
+    name = store.copy(environment)
+    options = {} if archive else {'automation_archive': False}
+    with bench.open(store, environment, name, **options) as child:
+        due(child, WARM_UP)
+        run(bench, child, WARM_UP)
+        due(child, size)
+    before = Counter(store.inserted(name))
+    with bench.open(store, environment, name, **options) as child:
+        run(bench, child, size)
+    after = Counter(store.inserted(name))
+    store.drop(name)
+    rows = after - before
+    text = 'with' if archive else 'without'
+    each = bench.results.value('rows',
+        f'{environment.name}: rows per e-mail {text} archive',
+        sum(rows.values()) / size, '',
+        **{t: n for t, n in rows.most_common(6)})
+    if environment is bench.module:
+        bench.results.figure(
+            f'rows inserted per e-mail, {text} archive',
+            each, 3 if archive else 1, at_most=True)
+
+
+# Worker processes
+
+
+def workers_(bench):
+    store = bench.store(PostgreSQL)
+    print('\nE-mails, trytond-worker, PostgreSQL')
+    rates = {}
+    cases = [
+        (bench.module, 1, bench.options.worker_size),
+        (bench.module, 2, bench.options.worker_size),
+        (bench.module, 2, 500),
+        ]
+    if bench.peer:
+        cases.append((bench.peer, 2, 500))
+    for environment, count, size in cases:
+        label = (environment.name, count, size)
+        rates[label] = _worker_rates(bench, store, *label[1:], environment)
+        rates[label].note(bench.results, 'workers',
+            f'{environment.name}, {count} processes, {size} due')
+    module = {k[1:]: r.rate for k, r in rates.items() if k[0] == 'module'}
+    peer_rate = rates.get(('peer', 2, 500), Rates()).rate
+    size = bench.options.worker_size
+    bench.results.figure(
+        'two workers against the published module with two',
+        ratio(module[2, 500], peer_rate), 10, '×')
+    bench.results.figure(
+        f'two workers against one, {size:,} due',
+        ratio(module[2, size], module[1, size]), 1.7, '×')
+
+
+def _worker_rates(bench, store, count, size, environment):
+    rates = Rates()
+    repeat = (bench.options.repeat if environment is bench.module
+        else bench.options.peer_repeat)
+    warm_up = 200 * count if environment is bench.module else 40 * count
+    with bench.open(store, environment, worker=True) as child:
+        with workers(
+                environment, child.configuration, child.database, count):
+            for i, number in enumerate([warm_up, *[size] * repeat]):
+                due(child, number)
+                try:
+                    answer = _work(bench, child, number)
+                except Timeout as timeout:
+                    print(f"  {environment.name}: not done after {timeout}")
+                    break
+                if i:
+                    rates.add(number, answer)
+    return rates
+
+
+def _work(bench, child, count):
+    "Wake the workers and wait until they have done all"
+    before = bench.sink.count
+    server = bench.store(PostgreSQL).processor()
+    sink = bench.sink.status['processor']
+    started = time.perf_counter()
+    child.call('cron', name='process')
+    end = started + bench.options.timeout
+    while time.perf_counter() < end:
+        if bench.sink.count - before >= count:
+            states = child.call('states').result
+            if not states.get('waiting') and not states.get('delivered'):
+                break
+        time.sleep(0.02)
+    else:
+        raise Timeout(bench.options.timeout)
+    seconds = time.perf_counter() - started
+    if bench.sink.count - before != count:
+        raise RuntimeError("More e-mails than due")
+    server = bench.store(PostgreSQL).processor() - server
+    sink = bench.sink.status['processor'] - sink
+    # The workers' own time is not seen from here
+    return Times(seconds, server + sink)
+
+
+# A mail server that takes its time
+
+
+def latency(bench):
+    store = bench.store(PostgreSQL)
+    print('\nE-mails, mail server with a latency, PostgreSQL')
+    size = bench.options.worker_size
+    rates = {0: Rates(), LATENCY: Rates()}
+    with bench.open(store, bench.module) as child:
+        due(child, WARM_UP)
+        run(bench, child, WARM_UP)
+        for _ in range(bench.options.repeat):
+            for seconds, rate in rates.items():
+                due(child, size)
+                if seconds:
+                    bench.sink.slow(seconds, at='message')
+                try:
+                    rate.add(size, run(bench, child, size))
+                finally:
+                    bench.sink.reset()
+    for seconds, rate in rates.items():
+        rate.note(bench.results, 'latency',
+            f'module, {seconds * 1000:.0f} ms per message, {size:,} due')
+    bench.results.figure(
+        f'{LATENCY * 1000:.0f} ms per message against none',
+        ratio(100 * rates[LATENCY].rate, rates[0].rate), 80, '%')
+
+
+# Entry
+
+
+def entry(bench):
+    store = bench.store(PostgreSQL)
+    print('\nEntry of records, PostgreSQL')
+    rates = {}
+    for environment in bench.environments:
+        for size in bench.options.entry_sizes:
+            rates[environment.name, size] = rate = Rates()
+            with bench.open(store, environment) as child:
+                # Both enter nobody first, to have loaded what they need
+                child.call('cron', name='trigger')
+                child.call('parties', count=size)
+                child.call('analyze')
+                try:
+                    rate.add(size, child.call(
+                            'cron', name='trigger',
+                            timeout=bench.options.timeout))
+                except Timeout as timeout:
+                    print(f"  {environment.name}: not done after {timeout} s")
+                    continue
+                if environment is bench.module:
+                    limits = child.call('insert_rates', count=10000).result
+            rate.note(bench.results, 'records/s entry',
+                f'{environment.name}, {size:,} parties',
+                size=size, who=environment.name)
+    for name, value in limits.items():
+        bench.results.value(
+            'entry', f'bound: {name} INSERT, rows', value, '/s')
+    size = max(bench.options.entry_sizes)
+    bench.results.figure(
+        f'entry against the published module, {size:,} parties',
+        ratio(rates['module', size].rate,
+            rates.get(('peer', size), Rates()).rate), 30, '×')
+
+
+# One million
+
+
+def million(bench):
+    store = bench.store(PostgreSQL)
+    many, few = bench.options.million, 10000
+    print(f'\n{many:,} parties, PostgreSQL')
+    small, large = (_enter_many(bench, store, n) for n in [few, many])
+    value, figure = bench.results.value, bench.results.figure
+    for size, result in [(few, small), (many, large)]:
+        for name, (number, unit) in result.items():
+            value('million', f'{size:,}: {name}', number, unit)
+    memory, each = 'resident memory', 'time per record'
+    figure(f'entry of {many:,}: resident memory against {few:,}',
+        ratio(100 * large[memory][0], small[memory][0]), 120, '%',
+        at_most=True)
+    figure(f'entry of {many:,}: time per record against {few:,}',
+        ratio(100 * large[each][0], small[each][0]), 130, '%', at_most=True)
+    idle = 'process with nothing due'
+    figure(f'process, nothing due, {many:,} waiting, against none',
+        ratio(large[idle][0], small['process with no row'][0]), 10, '×',
+        at_most=True)
+    figure('statements of entry with nothing new',
+        large['statements with nothing new'][0], 8, at_most=True)
+
+
+def _enter_many(bench, store, size):
+    "Return {name: (value, unit)} of a database with so many parties"
+    result = {}
+    name = store.copy(bench.module)
+    with bench.open(store, bench.module, name) as child:
+        child.call('delay', days=30)
+        child.call('cron', name='process')
+        result['process with no row'] = (
+            _median_ms(child, 'process'), 'ms')
+        child.call('cron', name='trigger')
+        child.call('parties', count=size)
+        child.call('analyze')
+    # Without what the preparation has left in memory
+    with bench.open(store, bench.module, name) as child:
+        answer = child.call('cron', name='trigger', timeout=3600)
+        result['time per record'] = 1e6 * answer.seconds / size, 'µs'
+        result['resident memory'] = child.call('memory').result, 'MiB'
+        entered = child.call('states').result
+        if entered != {'waiting': size}:
+            raise RuntimeError(f"entered: {entered}")
+        child.call('analyze')
+        result['process with nothing due'] = (
+            _median_ms(child, 'process'), 'ms')
+        result['entry with nothing new'] = _median_ms(child, 'trigger'), 'ms'
+    with store.log_statements(name) as found:
+        with bench.open(store, bench.module, name) as child:
+            child.call('cron', name='trigger')
+    # Without those of the start of the process
+    entry_ = [s for s in found if not CONTROL.match(s)
+        and 'marketing_automation_' in s]
+    result['statements with nothing new'] = len(entry_), ''
+    store.drop(name)
+    return result
+
+
+def _median_ms(child, name, repeat=5):
+    return 1000 * median(
+        child.call('cron', name=name).seconds for _ in range(repeat))
+
+
+# Hits per second of the routes are to be measured here, beside a route that
+# does nothing, once these do all they should.
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument('--quick', action='store_true',
+        help="smaller sizes, fewer runs: about three minutes")
+    parser.add_argument('--only', default=','.join(SECTIONS),
+        help="sections to run: %(default)s")
+    parser.add_argument('--peer', default=os.environ.get('BENCHMARK_PEER'),
+        help="virtual environment of the published module\n"
+        "(made in .build/peer by default)")
+    parser.add_argument('--no-peer', action='store_true')
+    parser.add_argument('--no-sqlite', action='store_true')
+    parser.add_argument('--sizes', help="how many e-mails are due: 100,500")
+    parser.add_argument('--repeat', type=int, help="how many runs")
+    parser.add_argument('--million', type=int, help="how many parties")
+    parser.add_argument('--timeout', type=int,
+        help="seconds that a run may take")
+    parser.add_argument('--profile', type=int, metavar='DUE',
+        help="only profile one run with so many due")
+    options = parser.parse_args()
+    defaults = QUICK if options.quick else FULL
+    for name, value in defaults.items():
+        if getattr(options, name, None) is None:
+            setattr(options, name, value)
+    if isinstance(options.sizes, str):
+        options.sizes = list(map(int, options.sizes.split(',')))
+    return options
+
+
+QUICK = {
+    'sizes': [100, 500], 'repeat': 2, 'peer_repeat': 1, 'timeout': 120,
+    'worker_size': 1000, 'entry_sizes': [2000], 'million': 100_000,
+    'peer_limit': {'postgresql': 500, 'sqlite': 100},
+    }
+FULL = {
+    'sizes': [100, 500, 2000], 'repeat': 3, 'peer_repeat': 3, 'timeout': 900,
+    'worker_size': 4000, 'entry_sizes': [2000, 10_000],
+    'million': 1_000_000,
+    'peer_limit': {'postgresql': 2000, 'sqlite': 500},
+    }
+
+
+def profile(bench):
+    "Profile one run of this module and print where the time goes"
+    import pstats
+    size = bench.options.profile
+    path = str(BUILD / 'benchmark.prof')
+    with bench.open(bench.store(PostgreSQL), bench.module) as child:
+        due(child, WARM_UP)
+        run(bench, child, WARM_UP)
+        due(child, size)
+        run(bench, child, size, profile=path)
+    pstats.Stats(path).sort_stats('cumulative').print_stats(80)
+
+
+def main():
+    options = arguments()
+    with ExitStack() as stack:
+        bench = Bench(options, stack)
+        if options.profile:
+            return profile(bench)
+        for name, value in bench.results.conditions.items():
+            print(f'{name}: {value}')
+        sections = {**globals(), 'workers': workers_}
+        try:
+            for name in options.only.split(','):
+                sections[name](bench)
+        finally:
+            results = bench.results
+            results.conditions['load after'] = ' '.join(
+                f'{v:.2f}' for v in os.getloadavg())
+            results.save(BUILD)
+            print('', *results.growth(), '', *results.table(), sep='\n')
+            print(f"\nload after: {results.conditions['load after']}")
+    return 1 if results.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

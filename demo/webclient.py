@@ -1,0 +1,62 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""The web client of Tryton, as npm offers it"""
+import os
+import shutil
+import subprocess
+import tarfile
+
+from environment import BUILD, LOG
+
+PACKAGE = 'tryton-sao'
+SERIES = '8.0'
+FOLDER = BUILD / f'{PACKAGE}-{SERIES}'
+
+
+def is_there():
+    return (FOLDER / 'index.html').exists()
+
+
+def can_fetch():
+    return bool(shutil.which('npm'))
+
+
+def fetch():
+    "Return the folder to serve, None if it can not be fetched"
+    if not is_there():
+        temporary = FOLDER.with_suffix('.tmp')
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        if not _unpack(temporary):
+            return None
+        # Only what is complete gets the final name
+        (temporary / 'package').rename(FOLDER)
+        shutil.rmtree(temporary, ignore_errors=True)
+    return FOLDER
+
+
+def _unpack(folder):
+    if not _npm(folder, 'pack', f'{PACKAGE}@{SERIES}'):
+        return False
+    for archive in folder.glob('*.tgz'):
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder)
+    # The page loads its libraries from the folder beside it
+    return _npm(
+        folder / 'package', 'install', '--omit=dev', '--ignore-scripts',
+        '--legacy-peer-deps')
+
+
+def _npm(folder, *args):
+    env = {
+        **os.environ,
+        'npm_config_cache': str(BUILD / 'npm'),
+        'npm_config_update_notifier': 'false',
+        'npm_config_audit': 'false',
+        'npm_config_fund': 'false',
+        }
+    with open(LOG / 'npm.log', 'ab') as log:
+        return subprocess.run(
+            ['npm', *args], cwd=folder, env=env, stdin=subprocess.DEVNULL,
+            stdout=log, stderr=log).returncode == 0
