@@ -81,17 +81,17 @@ class Bounce(ModelSQL, ModelView):
         try:
             reports = parse(data)
         except ReportTooLarge as exception:
-            return cls.create([cls._values('unknown', reason=str(exception))])
+            return cls.create([cls._new('unknown', reason=str(exception))])
         bounces = []
         for report in reports:
             if report.kind in {'hard', 'soft', 'complaint', 'unknown'}:
                 bounces.append(cls._create(report))
         if not reports:
-            bounces += cls.create([cls._values('unknown')])
+            bounces += cls.create([cls._new('unknown')])
         return bounces
 
     @classmethod
-    def _values(cls, kind, **values):
+    def _new(cls, kind, **values):
         return {
             'at': dt.datetime.now(),
             'kind': kind,
@@ -101,7 +101,7 @@ class Bounce(ModelSQL, ModelView):
 
     @classmethod
     def _create(cls, report):
-        values = cls._values(
+        values = cls._new(
             report.kind,
             recipient=report.recipient,
             status=report.status,

@@ -7,7 +7,7 @@ from sql.operators import Exists
 
 from trytond.model import ModelSQL, fields
 from trytond.pool import Pool, PoolMeta
-from trytond.transaction import Transaction
+from trytond.transaction import Transaction, inactive_records
 
 from .mixin import MarketingAutomationMixin
 
@@ -167,8 +167,11 @@ class Erase(metaclass=PoolMeta):
         ids = []
         for name, _ in Scenario.get_models():
             Model = pool.get(name)
-            query = Model.search(
-                [('marketing_party.id', '=', party_id)], order=[], query=True)
+            # Only inactive parties are erased
+            with inactive_records():
+                query = Model.search(
+                    [('marketing_party.id', '=', party_id)],
+                    order=[], query=True)
             cursor.execute(*table.select(
                     table.id,
                     where=table.record.like(name + ',%')

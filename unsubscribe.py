@@ -3,12 +3,17 @@
 # terms.
 """Who does not want e-mails any more, since when and because of which"""
 import datetime as dt
+import re
+from html import unescape
 
 from trytond.model import Index, ModelSQL, ModelView, fields
 from trytond.pool import Pool
 from trytond.report import Report
+from trytond.transaction import Transaction, inactive_records
 
 from . import signature
+
+_next = re.compile(r"""unsubscribe\|([^"'<>]*)""")
 
 
 class Unsubscription(ModelSQL, ModelView):
@@ -83,10 +88,11 @@ class Unsubscription(ModelSQL, ModelView):
 
         The e-mails of the published module carry it unsigned.
         """
-        target = f'unsubscribe|{url}'
-        return any(
-            target in (a.email_template or '')
-            for a in record.scenario.all_activities)
+        with inactive_records(), \
+                Transaction().set_context(language=record.language):
+            return any(
+                url in _nexts(a.email_template)
+                for a in record.scenario.all_activities)
 
     @classmethod
     def stop(cls, record, activity=None, everything=False):
@@ -115,21 +121,36 @@ class Unsubscription(ModelSQL, ModelView):
         "Take back what the recipient has stopped through the record"
         pool = Pool()
         Record = pool.get('marketing.automation.record')
+        party = record.party
         stopped = cls.search([
-                ('record', '=', record.id),
+                ['OR',
+                    ('record', '=', record.id),
+                    [
+                        ('party', '=', party.id if party else -1),
+                        ('everything', '=', True),
+                        ],
+                    ],
                 ('undone_at', '=', None),
                 ])
         if not stopped:
             return
         cls.write(stopped, {'undone_at': dt.datetime.now()})
-        Record.write([record], {'blocked': False})
-        if party := record.party:
+        records = list({s.record for s in stopped if s.record})
+        Record.write(records, {'blocked': False})
+        if party:
             if any(s.everything for s in stopped):
                 party.marketing_unsubscribed = False
+            scenarios = {r.scenario for r in records}
             party.marketing_scenario_unsubscribed = [
                 s for s in party.marketing_scenario_unsubscribed
-                if s != record.scenario]
+                if s not in scenarios]
             party.save()
+
+
+def _nexts(template):
+    "Return the set of the URLs to which the template leads afterwards"
+    return {
+        unescape(u).strip() for u in _next.findall(template or '')}
 
 
 class Unsubscribe(Report):
@@ -146,4 +167,6 @@ class Unsubscribe(Report):
         context['stopped'] = bool(record.blocked or context['everything'])
         context['undone'] = data.get('undone', False)
         context['next'] = data.get('next')
+        # BCP 47
+        context['language'] = Transaction().language.replace('_', '-')
         return context

@@ -7,6 +7,7 @@ import datetime as dt
 from database import transaction
 from sql.functions import Function
 
+from trytond.model import fields
 from trytond.pool import Pool
 
 MODELS = [
@@ -46,8 +47,8 @@ def advance(**delay):
             table = Model.__table__()
             columns, values = [], []
             for field_name, field in Model._fields.items():
-                if field._type in FORMATS and hasattr(field, 'sql_type') and (
-                        field.sql_type()):
+                if (field._type in FORMATS
+                        and not isinstance(field, fields.Function)):
                     column = getattr(table, field_name)
                     columns.append(column)
                     values.append(StrFTime(

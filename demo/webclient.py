@@ -41,6 +41,9 @@ def _unpack(folder):
         return False
     for archive in folder.glob('*.tgz'):
         with tarfile.open(archive) as tar:
+            # Not in every Python 3.10
+            tar.extraction_filter = getattr(
+                tarfile, 'data_filter', lambda member, path: member)
             tar.extractall(folder)
     # The page loads its libraries from the folder beside it
     return _npm(

@@ -50,6 +50,8 @@ CACHE_COUNT = 3
 CACHE_AGE = 60 * 60
 # Marks what has only the dependencies
 BASE = 'base-'
+# The cache is databases of the server and no files
+TEMPLATES = 'postgresql://'
 PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
 # What a process writes down when it ran all tests
 END = ['end', '']
@@ -180,7 +182,6 @@ class Activation:
         self._server = test_tryton
         self._tools = tools
         self._activate_module = test_tryton.activate_module
-        self._cache_file = test_tryton._db_cache_file
 
     def install(self):
         self._server.activate_module = self.activate_module
@@ -199,9 +200,13 @@ class Activation:
         return self._tools._get_config()
 
     def cache_file(self, folder, key):
+        "Return the path of a file or the URI of a template database"
+        name = _digest([key.encode()])
         if key.startswith(BASE):
-            return f'{folder}/{BASE}{_digest([key.encode()])}.dump'
-        return self._cache_file(folder, key)
+            name = BASE + name
+        if folder == TEMPLATES:
+            return f'{folder}/{self._server.DB_NAME}-{name}'
+        return f'{folder}/{name}.dump'
 
     def _create(self, modules, lang='en', setup=()):
         modules = {modules} if isinstance(modules, str) else set(modules)
@@ -440,12 +445,13 @@ def sqlite(stack, folder, cache):
 
 def postgresql(stack, folder, cache):
     "Return the database, None if there is no server to be had"
-    if uri := server_uri():
-        return _postgresql_server(stack, folder, uri)
-    if programs():
+    uri = server_uri()
+    if uri and not _answers(uri):
+        raise OSError("The server of the environment is of no use")
+    if not uri and programs():
         return _postgresql_cluster(stack, folder, cache)
-    if _answers('postgresql:///'):
-        return _postgresql_server(stack, folder, 'postgresql:///')
+    if uri or _answers(uri := 'postgresql:///'):
+        return _postgresql_server(stack, folder, uri)
 
 
 def _postgresql_cluster(stack, folder, cache):
@@ -456,31 +462,29 @@ def _postgresql_cluster(stack, folder, cache):
     known = _databases(cluster.uri)
 
     def save():
-        names = _databases(cluster.uri)
-        if names - known and cache.valid:
+        new = _databases(cluster.uri) - known
+        if new and cache.valid:
             cluster.save(str(full))
             cluster.start()
-        if any(n.startswith(BASE) for n in names - known):
-            _drop_databases(cluster.uri, 'test')
+        if any(n.startswith(f'test-{BASE}') for n in new):
+            _drop_databases(cluster.uri, 'test', keep=f'test-{BASE}')
             cluster.save(str(base))
     stack.callback(save)
-    return Database('postgresql', folder, {
-            'TRYTOND_DATABASE_URI': cluster.uri,
-            'DB_CACHE': 'postgresql://',
-            'DB_NAME': 'test',
-            }, "throw-away cluster")
+    return _postgresql(folder, cluster.uri, 'test', "throw-away cluster")
 
 
 def _postgresql_server(stack, folder, uri):
-    prefix = f'test_{os.getpid()}_{os.urandom(4).hex()}'
-    stack.callback(_drop_databases, uri, prefix)
-    environment = {
-        'TRYTOND_DATABASE_URI': uri,
-        'DB_NAME': prefix,
-        }
-    if shutil.which('pg_dump'):
-        environment['DB_CACHE'] = str(folder / 'dump')
-    return Database('postgresql', folder, environment, "server")
+    name = f'test_{os.getpid()}_{os.urandom(4).hex()}'
+    stack.callback(_drop_databases, uri, name)
+    return _postgresql(folder, uri, name, "server")
+
+
+def _postgresql(folder, uri, name, remark):
+    return Database('postgresql', folder, {
+            'TRYTOND_DATABASE_URI': uri,
+            'DB_CACHE': TEMPLATES,
+            'DB_NAME': name,
+            }, remark)
 
 
 def _connect(uri):
@@ -510,12 +514,13 @@ def _databases(uri):
                 'SELECT datname FROM pg_database')}
 
 
-def _drop_databases(uri, prefix):
-    "Drop what a test that was cut short has left"
+def _drop_databases(uri, prefix, keep=None):
     from psycopg.sql import SQL, Identifier
     names = {n for n in _databases(uri) if n.startswith(prefix)}
     with _connect(uri) as connection:
         for name in names:
+            if keep and name.startswith(keep):
+                continue
             connection.execute(
                 SQL('DROP DATABASE {} WITH (FORCE)').format(Identifier(name)))
 
@@ -533,7 +538,13 @@ def run(names, arguments):
                 tempfile.TemporaryDirectory(prefix='run-', dir=BUILD)))
         databases = []
         for name in names:
-            if database := OPENERS[name](stack, folder, cache):
+            try:
+                database = OPENERS[name](stack, folder, cache)
+            except OSError as e:
+                print(f"[{name}] failed: {e}")
+                counts[FAILED] += 1
+                continue
+            if database:
                 databases.append(database)
             else:
                 print(f"No {name}: no server answers, no programs found")

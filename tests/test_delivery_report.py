@@ -362,6 +362,9 @@ class DeliveryReportTestCase(unittest.TestCase):
             self.assertLessEqual(len(lines), MAX_LINES)
             self.assertLessEqual(len(lines[0]), MAX_LINE)
         message = delivery_report._read(
+            b'Content-Type: text/plain' + b';"\n ' * 3000)
+        self.assertLessEqual(len(message['content-type']), MAX_LINE)
+        message = delivery_report._read(
             b'Content-Transfer-Encoding: quoted-printable\n\n'
             + b'=0A=0A=0A\n' * 3000)
         (_, text), = delivery_report._parts(message, False)

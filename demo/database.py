@@ -1,0 +1,278 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""The company of the demo: what is there before any marketing"""
+import datetime as dt
+import random
+from contextlib import contextmanager
+from decimal import Decimal
+
+from data import (
+    COFFEES, COMPANIES, COMPANY, COUNTRIES, FAMILY_NAMES, GIVEN_NAMES,
+    MAIL_HOSTS, SCANNED_HOST, SHARES)
+from environment import DATABASE
+
+from trytond.pool import Pool
+from trytond.tools import grouped_slice
+from trytond.transaction import Transaction
+from trytond.worker import run_task
+
+PARTIES = 320
+# Sales by the state they are brought to
+SALES = {
+    'draft': 14,
+    'quotation': 80,
+    'processing': 12,
+    'done': 58,
+    'cancelled': 8,
+    }
+SLICE = 80
+
+
+@contextmanager
+def transaction(user=0, **context):
+    "Transaction of which the tasks run after it, as in the server"
+    with Transaction().start(DATABASE, user, context=context) as t:
+        yield t
+    while t.tasks:
+        run_task(DATABASE, t.tasks.pop())
+
+
+def load():
+    "Load the models of the database"
+    # The addresses are examples: the switch of the tests keeps Tryton from
+    # asking the name servers for them
+    Pool.test = True
+    Pool(DATABASE).init()
+
+
+def set_up(password):
+    "Create company and users"
+    with transaction():
+        company = _create_company()
+        _skip_wizards()
+        _create_users(company, password)
+        return company.id
+
+
+def _create_company():
+    pool = Pool()
+    Company = pool.get('company.company')
+    Currency = pool.get('currency.currency')
+    Party = pool.get('party.party')
+    euro, = Currency.create([{
+                'name': "Euro",
+                'symbol': "€",
+                'code': 'EUR',
+                'rounding': Decimal('0.01'),
+                }])
+    party, = Party.create([{
+                'name': COMPANY,
+                'addresses': [('create', [{
+                                'street': "12 Harbour Street",
+                                'postal_code': '34121',
+                                'city': "Trieste",
+                                }])],
+                }])
+    company, = Company.create([{'party': party.id, 'currency': euro.id}])
+    return company
+
+
+def _skip_wizards():
+    "Do not ask at the first log-in what is configured here"
+    pool = Pool()
+    Item = pool.get('ir.module.config_wizard.item')
+    Item.write(Item.search([]), {'state': 'done'})
+
+
+def _create_users(company, password):
+    pool = Pool()
+    ModelData = pool.get('ir.model.data')
+    User = pool.get('res.user')
+    values = {
+        'companies': [('add', [company.id])],
+        'company': company.id,
+        }
+    User.write(User.search([('login', '=', 'admin')]), values)
+    User.create([{
+                **values,
+                'name': "Giulia Moretti",
+                'login': 'marketing',
+                'password': password,
+                'groups': [('add', [
+                            ModelData.get_id('marketing.group_marketing'),
+                            ModelData.get_id('sale.group_sale'),
+                            ])],
+                }])
+
+
+class Shop:
+    "Creates parties, products and sales, the same ones each time"
+
+    def __init__(self, company):
+        self.company = company
+        self.random = random.Random(8)
+        self.addresses = set()
+
+    def transaction(self):
+        return transaction(company=self.company, companies=[self.company])
+
+    def create_parties(self):
+        "Yield how many parties have been created so far"
+        with transaction():
+            pool = Pool()
+            Category = pool.get('party.category')
+            Country = pool.get('country.country')
+            Lang = pool.get('ir.lang')
+            club, = Category.create([{'name': "Meridian Club"}])
+            langs = {x.code: x.id for x in Lang.search([])}
+            countries = {
+                code: country.id for code, country in zip(
+                    COUNTRIES, Country.create([
+                            {'name': name, 'code': code.upper()}
+                            for code, (name, _) in COUNTRIES.items()]))}
+            values = [
+                self._party(i, club.id, langs, countries)
+                for i in range(PARTIES)]
+        for slice_ in grouped_slice(values, SLICE):
+            with transaction():
+                pool = Pool()
+                Party = pool.get('party.party')
+                Party.create(list(slice_))
+            yield
+
+    def _party(self, i, club, langs, countries):
+        code = self.random.choices(list(SHARES), SHARES.values())[0]
+        is_company = i % 7 == 0
+        if is_company:
+            name = '{} {}'.format(
+                self.random.choice(COMPANIES[code]),
+                self.random.choice(FAMILY_NAMES[code]))
+        else:
+            name = '{} {}'.format(
+                self.random.choice(GIVEN_NAMES[code]),
+                self.random.choice(FAMILY_NAMES[code]))
+        city = self.random.choice(COUNTRIES[code][1])
+        values = {
+            'name': name,
+            'lang': langs[code],
+            'addresses': [('create', [{
+                            'city': city,
+                            'country': countries[code],
+                            }])],
+            'contact_mechanisms': [('create', [{
+                            'type': 'email',
+                            'value': self._address(i, name),
+                            }])],
+            }
+        if i % 40 == 5:
+            # Somebody without an e-mail address
+            del values['contact_mechanisms']
+        if i % 80 == 9:
+            values['marketing_tracking_refused'] = True
+        if not is_company:
+            values['categories'] = [('add', [club])]
+        return values
+
+    def _address(self, i, name):
+        "Return an address nobody else has"
+        local = '.'.join(name.lower().split()[-2:]).translate(ASCII)
+        host = self.random.choice(MAIL_HOSTS)
+        if i % 45 == 11:
+            host = SCANNED_HOST
+        elif i % 90 == 22:
+            # The mail server of the demo does not know these
+            local = 'gone'
+        address, number = f'{local}@{host}', 1
+        while address in self.addresses:
+            number += 1
+            address = f'{local}{number}@{host}'
+        self.addresses.add(address)
+        return address
+
+    def create_products(self):
+        with self.transaction():
+            pool = Pool()
+            Template = pool.get('product.template')
+            Uom = pool.get('product.uom')
+            kilogram, = Uom.search([('symbol', '=', 'kg')])
+            templates = Template.create([{
+                        'name': name,
+                        'type': 'goods',
+                        'default_uom': kilogram.id,
+                        'salable': True,
+                        'sale_uom': kilogram.id,
+                        'list_price': Decimal(price),
+                        'products': [('create', [{}])],
+                        } for name, price in COFFEES.items()])
+            self.kilogram = kilogram.id
+            self.products = [
+                (t.products[0].id, t.list_price) for t in templates]
+
+    def create_sales(self):
+        "Yield after each slice of sales"
+        with self.transaction():
+            pool = Pool()
+            Party = pool.get('party.party')
+            buyers = [
+                (p.id, p.addresses[0].id) for p in Party.search([
+                        ('addresses.country', '!=', None),
+                        ], order=[('id', 'ASC')])]
+        for state, count in SALES.items():
+            values = [self._sale(buyers, state) for _ in range(count)]
+            with self.transaction():
+                pool = Pool()
+                Sale = pool.get('sale.sale')
+                self._bring(Sale.create(values), state)
+            yield
+
+    def _sale(self, buyers, state):
+        party, address = self.random.choice(buyers)
+        return {
+            'company': self.company,
+            'currency': self._currency,
+            'party': party,
+            'invoice_address': address,
+            'shipment_address': address,
+            'quotation_validity': dt.timedelta(days=30),
+            'invoice_method': 'manual',
+            'shipment_method': 'order' if state == 'processing' else 'manual',
+            'lines': [('create', [
+                        self._line(product)
+                        for product in self.random.sample(
+                            self.products, self.random.randint(1, 4))])],
+            }
+
+    @property
+    def _currency(self):
+        pool = Pool()
+        Currency = pool.get('currency.currency')
+        with self.transaction():
+            currency, = Currency.search([])
+            return currency.id
+
+    def _line(self, product):
+        product, price = product
+        return {
+            'type': 'line',
+            'product': product,
+            'quantity': self.random.randint(1, 12),
+            'unit': self.kilogram,
+            'unit_price': price,
+            }
+
+    @staticmethod
+    def _bring(sales, state):
+        pool = Pool()
+        Sale = pool.get('sale.sale')
+        if state != 'draft':
+            Sale.quote(sales)
+        if state in {'processing', 'done'}:
+            # Being confirmed, a task processes them
+            Sale.confirm(sales)
+        elif state == 'cancelled':
+            Sale.cancel(sales)
+
+
+ASCII = str.maketrans('äáàâçéèêëíìîïñöóôüúùû', 'aaaaceeeeiiiinooouuuu') | {
+    ord('ß'): 'ss', ord('’'): None}

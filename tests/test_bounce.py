@@ -1,0 +1,229 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+import datetime as dt
+import email
+import os
+import unittest
+
+from trytond.modules.marketing_automation import signature
+from trytond.pool import Pool
+from trytond.tests.test_tryton import activate_module, with_transaction
+from trytond.transaction import Transaction
+
+FOLDER = os.path.join(os.path.dirname(__file__), 'delivery_reports')
+
+
+def sample(name, token):
+    with open(os.path.join(FOLDER, name + '.eml'), 'rb') as fp:
+        return fp.read().replace(b'TOKEN', token.encode())
+
+
+class BounceTestCase(unittest.TestCase):
+    "Test bounces and complaints"
+
+    @classmethod
+    def setUpClass(cls):
+        activate_module(['marketing_automation', 'inbound_email'])
+
+    def sent(self, address):
+        "Return a record activity whose e-mail went to the address"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        Party = pool.get('party.party')
+        Record = pool.get('marketing.automation.record')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        Scenario = pool.get('marketing.automation.scenario')
+        party, = Party.create([{
+                    'name': "Party",
+                    'contact_mechanisms': [('create', [{
+                                    'type': 'email',
+                                    'value': address,
+                                    }])],
+                    }])
+        scenario, = Scenario.create([{
+                    'name': "Scenario",
+                    'model': 'party.party',
+                    }])
+        activity, = Activity.create([{
+                    'name': "Activity",
+                    'parent': str(scenario),
+                    'action': 'send_email',
+                    'email_title': "Hello",
+                    'email_template': '<html><body></body></html>',
+                    }])
+        record, = Record.create([{
+                    'scenario': scenario.id,
+                    'record': str(party),
+                    }])
+        record_activity, = RecordActivity.create([{
+                    'record': record.id,
+                    'activity': activity.id,
+                    'state': 'done',
+                    'at': dt.datetime.now(),
+                    }])
+        return record_activity
+
+    def token(self, record_activity):
+        Configuration = Pool().get('marketing.automation.configuration')
+        return signature.sign(
+            Configuration.get_secret(), 'bounce', record_activity.id)
+
+    def address(self, name):
+        "Return the address the sample is about"
+        from trytond.modules.marketing_automation.delivery_report import parse
+        report, *_ = parse(sample(name, 'TOKEN'))
+        return report.recipient
+
+    def receive(self, name, token):
+        Bounce = Pool().get('marketing.automation.bounce')
+        return Bounce.receive(sample(name, token))
+
+    def test_sample_token(self):
+        "Test the samples return what was sent"
+        message = email.message_from_bytes(sample('postfix_unknown_user', 'abc'))
+        self.assertIn('abc', message.as_string())
+
+    @with_transaction()
+    def test_hard_bounce(self):
+        "Test a hard bounce stops the address at once"
+        record_activity = self.sent(self.address('postfix_unknown_user'))
+
+        bounce, = self.receive('postfix_unknown_user', self.token(record_activity))
+
+        mechanism, = record_activity.record.party.contact_mechanisms
+        self.assertEqual(bounce.kind, 'hard')
+        self.assertTrue(bounce.matched)
+        self.assertEqual(bounce.mechanism, mechanism)
+        self.assertEqual(bounce.activity, record_activity.activity)
+        self.assertEqual(mechanism.marketing_suppressed, 'hard')
+        self.assertTrue(mechanism.marketing_suppressed_at)
+        self.assertTrue(mechanism.marketing_suppressed_reason)
+
+    @with_transaction()
+    def test_forged(self):
+        "Test a report without genuine token suppresses nobody"
+        record_activity = self.sent(self.address('postfix_unknown_user'))
+        token = self.token(record_activity)
+
+        for forged in [
+                '', 'x', token[:-1], token.swapcase(), token + 'A',
+                signature.sign(b'other', 'bounce', record_activity.id),
+                signature.sign(b'', 'click', record_activity.id)]:
+            with self.subTest(token=forged):
+                bounces = self.receive('postfix_unknown_user', forged)
+                self.assertFalse(any(b.matched for b in bounces))
+
+        mechanism, = record_activity.record.party.contact_mechanisms
+        self.assertFalse(mechanism.marketing_suppressed)
+
+    @with_transaction()
+    def test_other_recipient(self):
+        "Test a genuine token does not stop the address of somebody else"
+        victim = self.sent(self.address('postfix_unknown_user'))
+        attacker = self.sent('attacker@example.com')
+
+        self.receive('postfix_unknown_user', self.token(attacker))
+
+        for record_activity in [victim, attacker]:
+            mechanism, = record_activity.record.party.contact_mechanisms
+            self.assertFalse(mechanism.marketing_suppressed)
+
+    @with_transaction()
+    def test_soft_bounces(self):
+        "Test soft bounces stop an address when they go on for too long"
+        pool = Pool()
+        Bounce = pool.get('marketing.automation.bounce')
+        record_activity = self.sent(self.address('postfix_mailbox_full'))
+        token = self.token(record_activity)
+        mechanism, = record_activity.record.party.contact_mechanisms
+
+        for _ in range(5):
+            self.receive('postfix_mailbox_full', token)
+        self.assertFalse(mechanism.marketing_suppressed)
+
+        bounce, *_ = Bounce.search([], order=[('id', 'ASC')])
+        bounce.at -= dt.timedelta(days=8)
+        bounce.save()
+        self.receive('postfix_mailbox_full', token)
+        mechanism = mechanism.__class__(mechanism.id)
+        self.assertEqual(mechanism.marketing_suppressed, 'soft')
+
+        mechanism.marketing_lift([mechanism])
+        self.receive('postfix_mailbox_full', token)
+        mechanism = mechanism.__class__(mechanism.id)
+        self.assertFalse(mechanism.marketing_suppressed)
+
+    @with_transaction()
+    def test_change_lifts(self):
+        "Test another address lifts the suppression"
+        record_activity = self.sent(self.address('postfix_unknown_user'))
+        self.receive('postfix_unknown_user', self.token(record_activity))
+        mechanism, = record_activity.record.party.contact_mechanisms
+        self.assertTrue(mechanism.marketing_suppressed)
+
+        mechanism.value = 'new@example.com'
+        mechanism.save()
+
+        self.assertFalse(mechanism.marketing_suppressed)
+
+    @with_transaction()
+    def test_unreadable(self):
+        "Test what is no report is kept in the list of the unmatched"
+        Bounce = Pool().get('marketing.automation.bounce')
+
+        bounce, = Bounce.receive(b"Subject: Hello\n\nHow are you?\n")
+
+        self.assertEqual(bounce.kind, 'unknown')
+        self.assertFalse(bounce.matched)
+
+    @with_transaction()
+    def test_inbound_email(self):
+        "Test a report through a rule of inbound email"
+        pool = Pool()
+        Email = pool.get('inbound.email')
+        Inbox = pool.get('inbound.email.inbox')
+        record_activity = self.sent(self.address('postfix_unknown_user'))
+        inbox, = Inbox.create([{
+                    'name': "Bounces",
+                    'rules': [('create', [{
+                                    'action': 'marketing.automation.bounce|'
+                                    'receive_inbound_email',
+                                    }])],
+                    }])
+
+        inbound = Email(
+            inbox=inbox, data_type='raw',
+            data=sample('postfix_unknown_user', self.token(record_activity)))
+        inbound.save()
+        Email.process([inbound])
+
+        self.assertEqual(
+            inbound.result.__name__, 'marketing.automation.bounce')
+        self.assertEqual(inbound.result.kind, 'hard')
+        mechanism, = record_activity.record.party.contact_mechanisms
+        self.assertEqual(mechanism.marketing_suppressed, 'hard')
+
+    @with_transaction()
+    def test_erase(self):
+        "Test an erased party leaves no address behind"
+        pool = Pool()
+        Bounce = pool.get('marketing.automation.bounce')
+        Erase = pool.get('party.erase', type='wizard')
+        record_activity = self.sent(self.address('postfix_unknown_user'))
+        self.receive('postfix_unknown_user', self.token(record_activity))
+        party = record_activity.record.party
+        party.active = False
+        party.save()
+
+        session_id, _, _ = Erase.create()
+        erase = Erase(session_id)
+        erase.ask.party = party
+        erase.transition_erase()
+        Transaction().counter += 1
+        for cache in Transaction().cache.values():
+            cache.clear()
+
+        bounce, = Bounce.search([])
+        self.assertEqual((bounce.recipient, bounce.reason), (None, None))
