@@ -4,6 +4,7 @@
 """What came back: bounces and complaints, and the addresses they stop"""
 import datetime as dt
 
+from sql import Null
 from sql.aggregate import Count, Max, Min
 
 from trytond.model import Index, ModelSQL, ModelView, fields
@@ -38,6 +39,18 @@ class Bounce(ModelSQL, ModelView):
         "Status", readonly=True,
         help="The enhanced status code of the report (RFC 3463).")
     reason = fields.Char("Reason", readonly=True)
+    cause = fields.Selection([
+            (None, ""),
+            ('address', "Address"),
+            ('mailbox', "Mailbox"),
+            ('full', "Mailbox Full"),
+            ('system', "System"),
+            ('network', "Network"),
+            ('protocol', "Protocol"),
+            ('content', "Content"),
+            ('policy', "Policy"),
+            ], "Cause", readonly=True, sort=False,
+        help="What is at fault.")
     matched = fields.Boolean(
         "Matched", readonly=True,
         help="The report carries a genuine mark of an e-mail that was sent.")
@@ -105,6 +118,7 @@ class Bounce(ModelSQL, ModelView):
             report.kind,
             recipient=report.recipient,
             status=report.status,
+            cause=report.cause,
             reason=report.reason)
         mechanism = None
         if sent := cls._sent(report):
@@ -171,6 +185,9 @@ class Bounce(ModelSQL, ModelView):
                 Count(), Min(table.at), Max(table.at),
                 where=(table.mechanism == self.mechanism.id)
                 & (table.kind == 'soft')
+                # The others say nothing about the address
+                & ((table.cause == Null)
+                    | table.cause.in_(['address', 'mailbox', 'full']))
                 & (table.at >= since)))
         count, first, last = cursor.fetchone()
         return (count >= SOFT_BOUNCES

@@ -15,8 +15,8 @@ from genshi.core import Markup
 
 from .sandbox import (
     CONTAINERS, MAX_PRECISION, NUMBERS, SETS, TEXTS, TIMES, Builtin, Guard,
-    Guarded, Namespace, check_number, check_short, check_strftime,
-    check_width, type_name)
+    Guarded, Namespace, check_number, check_short, check_strftime, check_width,
+    type_name)
 from .template_error import TemplateRenderError
 
 MAX_TAGGED = 10_000  # characters of what is searched by a regular expression
@@ -28,7 +28,7 @@ MAX_TAGGED = 10_000  # characters of what is searched by a regular expression
 def _container(type_, guard, values=()):
     values = guard.items(values)
     if type_ in SETS:
-        guard.weigh(values)
+        values = [guard.key(v) for v in values]
     return type_(values)
 
 
@@ -290,8 +290,8 @@ def _view(name, guard, values):
 
 
 def _set_operation(name, guard, values, *others):
-    others = [guard.items(o) for o in others]
-    guard.weigh(values, *others)
+    others = [[guard.key(v) for v in guard.items(o)] for o in others]
+    guard.weigh(values)
     return getattr(values, name)(*others)
 
 

@@ -2,7 +2,9 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """What is said before anything goes wrong: checks of what users write"""
+import re
 
+from lxml import etree
 
 from trytond.i18n import gettext
 from trytond.model import fields
@@ -14,12 +16,14 @@ from trytond.pyson import PYSON, Eval, Get, PYSONDecoder
 from trytond.transaction import check_access
 
 from . import message
-from .exceptions import ConditionError, DomainError, TemplateError
+from .exceptions import (
+    ConditionError, DomainError, Failure, TemplateError)
 from .proxy import METHODS
 from .template import TemplateSyntaxError
 
 CONDITION_NAMES = {'self', 'context', 'current_date'}
 OPERATORS = fields.field.OPERATORS
+DIRECTIVES = '{http://genshi.edgewall.org/}*'
 
 
 def domain(scenario):
@@ -189,10 +193,31 @@ def _title(activity, source):
 
 def _template(activity, source):
     template = _compile(activity, 'template', message.markup, source)
-    if not message.is_mjml(source) and '</body' not in source.lower():
+    if message.is_mjml(source):
+        if problem := _mjml(source):
+            _template_error(activity, 'template', problem)
+    elif '</body' not in source.lower():
         _template_error(activity, 'template', gettext(
                 'marketing_automation.msg_template_body'))
     return template
+
+
+def _mjml(source):
+    "Return why the well-formed MJML can not be converted, or None"
+    root = etree.XML(source, etree.XMLParser(recover=True))
+    if next(root.iter('mj-include'), None) is not None:
+        return gettext('marketing_automation.msg_template_include')
+    etree.strip_attributes(root, DIRECTIVES)
+    etree.strip_tags(root, DIRECTIVES)
+    try:
+        html = message.convert(etree.tostring(root, encoding='unicode'))
+    except Failure as exception:
+        return exception.detail
+    if unknown := re.search(r'<(mj-[\w-]+)', html):
+        return gettext(
+            'marketing_automation.msg_template_unknown_element',
+            tag=unknown[1])
+    return None
 
 
 def _compile(activity, field, compile_, source):

@@ -539,8 +539,14 @@ class _Recorder:
     """
 
     def __enter__(self):
-        self.transaction = Transaction().new_transaction()
+        self._begin()
         return self
+
+    def _begin(self):
+        # A statement by itself needs neither BEGIN nor COMMIT, but SQLite has
+        # only one connection for all
+        self.transaction = Transaction().new_transaction(
+            autocommit=backend.name == 'postgresql')
 
     def __exit__(self, *_):
         self.transaction.stop()
@@ -550,7 +556,7 @@ class _Recorder:
             if attempt:
                 time.sleep(min(0.02 * 2 ** attempt, 5))
                 self.transaction.stop()
-                self.transaction = Transaction().new_transaction()
+                self._begin()
             try:
                 result = func(self.transaction.connection.cursor(), *args)
                 self.transaction.commit()

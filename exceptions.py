@@ -2,7 +2,7 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 
-from trytond.exceptions import UserWarning
+from trytond.exceptions import UserError, UserWarning
 from trytond.model.exceptions import AccessError, ValidationError
 
 
@@ -31,6 +31,14 @@ class ActivityPassedError(AccessError):
 
 
 class RunWarning(UserWarning):
+    pass
+
+
+class PreviewError(UserError):
+    pass
+
+
+class FilterError(UserError):
     pass
 
 

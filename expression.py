@@ -7,15 +7,17 @@ Names bound by the template become variables of the compiled function, all
 other names become its globals, which rendering fills with the context.
 """
 import ast
+import re
+import warnings
 
 from .builtin import BUILTINS
 from .sandbox import MAX_BITS
 from .template_error import TemplateSyntaxError
 
+FILENAME = '<template>'
 MAX_LENGTH = 5_000  # characters of an expression
 MAX_DEPTH = 60  # of an expression
-MAX_NODES = 10_000  # of all the expressions of a template
-KEPT = 4  # items of a display that are too few to be counted
+MAX_NODES = 6_000  # of all the expressions of a template
 
 _BINARY = {
     ast.Add: '_add', ast.Sub: '_subtract', ast.Mult: '_multiply',
@@ -35,6 +37,10 @@ _CONSTANTS = {str, int, float, bool, type(None)}
 _SAME_ITEMS = {
     'filter': 1, 'frozenset': 0, 'list': 0, 'max': 0, 'min': 0,
     'reversed': 0, 'set': 0, 'sorted': 0, 'tuple': 0}
+
+# What Python says about the style of a template is of no use in a log
+warnings.filterwarnings(
+    'ignore', category=SyntaxWarning, module=re.escape(FILENAME))
 
 
 def load(name):
@@ -119,7 +125,8 @@ class ExpressionCompiler:
         if len(source) > MAX_LENGTH:
             self.error('too_complex')
         try:
-            return ast.parse(' '.join(source.splitlines()).strip(), mode=mode)
+            return ast.parse(
+                ' '.join(source.splitlines()).strip(), FILENAME, mode)
         except (RecursionError, MemoryError):
             self.error('too_complex')
         except (SyntaxError, ValueError):
@@ -357,28 +364,27 @@ class ExpressionCompiler:
         return any(isinstance(o, ast.Constant) for o in operands)
 
     def visit_Tuple(self, node):
-        return self._display(
-            ast.Tuple(elts=self.visit_all(node.elts), ctx=ast.Load()))
+        result = ast.Tuple(elts=self.visit_all(node.elts), ctx=ast.Load())
+        if all(isinstance(e, ast.Constant) for e in node.elts):
+            return result  # made once by Python
+        return self._keep(result)
 
     def visit_List(self, node):
-        return self._display(
+        return self._keep(
             ast.List(elts=self.visit_all(node.elts), ctx=ast.Load()))
 
     def visit_Set(self, node):
-        return self._display(ast.Set(elts=[self._key(e) for e in node.elts]))
+        return self._keep(ast.Set(elts=[self._key(e) for e in node.elts]))
 
     def visit_Dict(self, node):
         if not all(node.keys):
             self.error('refused', kind='**')
-        return self._display(ast.Dict(
+        return self._keep(ast.Dict(
                 keys=[self._key(k) for k in node.keys],
                 values=self.visit_all(node.values)))
 
-    def _display(self, node):
-        items = node.values if isinstance(node, ast.Dict) else node.elts
-        if len(items) > KEPT:
-            node = self.guard('_keep', node)
-        return node
+    def _keep(self, node):
+        return self.guard('_keep', node)
 
     def _key(self, node):
         visited = self.visit(node)

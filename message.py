@@ -6,10 +6,10 @@ import re
 import secrets
 from email.headerregistry import HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import EmailPolicy
 from email.utils import formatdate, getaddresses, parseaddr
 from functools import lru_cache
-from html import escape
+from html import escape, unescape
 from urllib.parse import urlencode, urljoin
 
 from genshi.core import START, QName
@@ -35,14 +35,16 @@ from .template import (
 _nonce = secrets.token_hex(8)
 _placeholder = re.compile(
     rf'https://{_nonce}\.invalid/(link|unsubscribe)/(\d+)')
+_anchor = re.compile(r'(<a\b[^>]*?\bhref=")([^"]*)(?=")')
 _link_space = re.compile(r'(?<=\[)\s+|\s+(?=\]\()')
 _control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
 # Enough to keep nonsense from the server, which has the last word (RFC 5321)
 _address = re.compile(
     r'[^\x00-\x20\x7f@<>(),:;"\[\]\\]{1,64}@[^\x00-\x20\x7f@<>(),:;"]{1,255}')
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
-# Elements whose href is not a link to follow
-UNTRACKED = {'link', 'base', 'mj-font'}
+# Elements whose href is not a link to follow, or not the one to follow: what
+# MJML makes of mj-social-element may be a link to share the other one
+UNTRACKED = {'link', 'base', 'mj-font', 'mj-social-element'}
 NAMES = {'record', 'short', 'datetime', *report_helpers()}
 
 markup = lru_cache(512)(compile_markup)
@@ -56,9 +58,27 @@ class _URLHeader(UnstructuredHeader):
         return f'{self.name}: {self}{policy.linesep}'
 
 
-_headers = HeaderRegistry()
+class _Headers(HeaderRegistry):
+    """Headers of which each is made once, as most are in all messages
+
+    To make a class and to parse the value takes longer than all the rest.
+    """
+    __getitem__ = lru_cache(64)(HeaderRegistry.__getitem__)
+    _make = lru_cache(256)(HeaderRegistry.__call__)
+
+    def __call__(self, name, value):
+        if type(value) is str:
+            return self._make(name, value)
+        return super().__call__(name, value)
+
+
+class _Policy(EmailPolicy):
+    fold_binary = lru_cache(256)(EmailPolicy.fold_binary)
+
+
+_headers = _Headers()
 _headers.map_to_type('list-unsubscribe', _URLHeader)
-POLICY = SMTP.clone(header_factory=_headers)
+POLICY = _Policy(linesep='\r\n', header_factory=_headers)
 POLICY_UTF8 = POLICY.clone(utf8=True)
 
 
@@ -106,7 +126,8 @@ class Draft:
     def short(self, url):
         "Return the tracked form of the URL"
         url = str(url)
-        if self.tracking == 'none' or not is_http(url):
+        if (self.tracking == 'none' or not is_http(url)
+                or _placeholder.fullmatch(url)):
             return url
         index = self.links.setdefault(url, len(self.links))
         return f'https://{_nonce}.invalid/link/{index}'
@@ -146,7 +167,12 @@ class Draft:
             markup, source, context,
             filters=[self.rewrite], method=method)
         if is_mjml(source):
-            self.html = mjml_to_html(self.html)
+            self.html = _anchor.sub(self._rewrite_anchor, convert(self.html))
+
+    def _rewrite_anchor(self, match):
+        "Replace the target of a link that the conversion has made"
+        start, href = match.groups()
+        return start + escape(self._href(unescape(href).strip()))
 
 
 class Outbox:
@@ -182,13 +208,13 @@ class Outbox:
 
     def seal(self, draft, ids):
         "Return the message, ids gives the id of each (activity, URL)"
-        return _Envelope(self, draft, ids).seal()
+        return Envelope(self, draft, ids).seal()
 
     def sign(self, purpose, *ids):
         return signature.sign(self.secret, purpose, *ids)
 
 
-class _Envelope:
+class Envelope:
     "What turns one draft into a message"
 
     def __init__(self, outbox, draft, ids):
@@ -277,6 +303,8 @@ class _Envelope:
         html = self._substitute(self.draft.html, escape)
         msg.set_content(html_to_text(html))
         msg.add_alternative(self._add_pixel(html), subtype='html')
+        # Nobody can write it either, and the header is made only once
+        msg.set_boundary(f'={_nonce}')
 
     def _archive(self, msg):
         draft = self.draft
@@ -350,6 +378,14 @@ def render(compile_, source, context, **options):
         return compile_(source).render(context, **options)
     except (TemplateSyntaxError, TemplateRenderError) as exception:
         raise Failure('template', explain(exception)) from exception
+
+
+def convert(source):
+    "Return the HTML of the MJML, or raise the Failure to be shown"
+    try:
+        return mjml_to_html(source)
+    except OSError as exception:
+        raise Failure('template', str(exception)) from exception
 
 
 def explain(error):

@@ -314,9 +314,8 @@ class _ModelAccess:
         else:
             ids = [r.id for r in siblings if r.__class__ == self.Model]
         ids = islice(ids, ids.index(record.id), None)
-        unknown = dict.fromkeys(
-            i for i in ids
-            if i is not None and i not in self.allowed | self.refused)
+        known = self.allowed | self.refused | {None}
+        unknown = dict.fromkeys(i for i in ids if i not in known)
         ids = list(islice(unknown, SIBLINGS))
         allowed = self._search(ids)
         self.allowed |= allowed
@@ -349,7 +348,9 @@ class Environment(dict):
     def __getitem__(self, name):
         fields = self._proxy._record._fields if self._proxy else {}
         if name.startswith('_parent_') and name[8:] in fields:
-            return Environment(self._proxy._read(name[8:]))
+            parent = self._proxy._read(name[8:])
+            if parent is None or isinstance(parent, RecordProxy):
+                return Environment(parent)
         if name not in fields:
             raise KeyError(name)
         value = self._proxy._read(name)

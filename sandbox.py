@@ -17,10 +17,12 @@ from genshi.core import Markup
 from .template_error import TemplateRenderError
 
 INTERVAL = 256  # steps between two looks at the clock
-MAX_BITS = 4096  # of an integer
+MAX_BITS = 1024  # of an integer
 MAX_DIGITS = 1000  # of a decimal once written without exponent
 MAX_WIDTH = 1000  # of a formatted value
 MAX_PRECISION = 100
+HASH_BITS = 60  # of an integer that is its own hash
+COLLISION = 64  # steps for a key whose hash may be that of others
 MAX_DEPTH = 50  # of containers in containers
 MAX_SHORT = 1000  # characters of what is parsed: numbers, dates, formats
 
@@ -239,14 +241,22 @@ class Guard:
         return size
 
     def key(self, value):
-        "Return the value after having counted its hash"
-        if type(value) in CONTAINERS:
-            self.weigh(value)
+        """Return the value after having counted its hash
+
+        The hash of what is neither a text nor a small number may be chosen,
+        and each key is compared with all those of the same hash.
+        """
+        type_ = type(value)
+        if type_ not in TEXTS and (
+                type_ is not int or value.bit_length() > HASH_BITS):
+            self.tick(COLLISION)
+            if type_ in CONTAINERS:
+                self.weigh(value)
         return value
 
     def keep(self, container):
         "Return the new container after having counted its items"
-        self.tick(len(container))
+        self.tick(len(container) + 1)
         return container
 
     def items(self, value):
@@ -295,7 +305,8 @@ class Guard:
         if type_ is dict and name in value:
             return value[name]
         raise TemplateRenderError(
-            'empty' if value is None else 'attribute', name=name, type=type_name(value))
+            'empty' if value is None else 'attribute',
+            name=name, type=type_name(value))
 
     def method(self, value, name, /, *args, **kwargs):
         self.tick()
@@ -358,18 +369,20 @@ class Guard:
 
     def add(self, left, right):
         type_ = type(left)
-        if type_ in NUMBERS:
+        if type_ in NUMBERS and type(right) in NUMBERS:
             return left + right
-        if type_ in TEXTS:
+        if type_ in TEXTS or type(right) in TEXTS:
             self._charge_text(left, right)
         elif type_ in SEQUENCES and type(right) is type_:
             self.tick(len(left) + len(right))
         return left + right
 
     def _charge_text(self, left, right):
-        if type(right) not in TEXTS:
-            raise TypeError(
-                f'can only concatenate text to text, not {type_name(right)}')
+        for value in [left, right]:
+            if type(value) not in TEXTS:
+                raise TypeError(
+                    'can only concatenate text to text, '
+                    f'not {type_name(value)}')
         size = len(left) + len(right)
         if type(left) is not type(right):  # escaped
             size *= 6
@@ -454,8 +467,28 @@ class Guard:
             if type_ not in {'s', 'r', 'a'}:
                 check_number(value)
             size += width + precision + self.shown(value, type_ in 'ra')
-        self.charge(size * 6 if type(text) is Markup else size)
+        if type(text) is Markup:
+            self.charge(size * 6)
+            return self._percent_markup(text, values)
+        self.charge(size)
         return text % values
+
+    def _percent_markup(self, text, values):
+        "As Genshi has it, and also for numbers"
+        def escape(value):
+            if type(value) in NUMBERS:
+                return value
+            if type(value) not in TEXTS:
+                value = self.string(value)
+            return Markup.escape(value)
+
+        if type(values) is dict:
+            values = {k: escape(v) for k, v in values.items()}
+        elif type(values) is tuple:
+            values = tuple(map(escape, values))
+        else:
+            values = escape(values)
+        return Markup(str(text) % values)
 
     def compare(self, left, operators, *rights):
         for operator, right in zip(operators, rights):

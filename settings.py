@@ -54,7 +54,7 @@ def slice_size():
 
 def lease():
     "Return after how many seconds a claim of a dead worker ends"
-    return max(60, config.getint(SECTION, 'automation_lease', default=600))
+    return max(2, config.getint(SECTION, 'automation_lease', default=600))
 
 
 def drains():

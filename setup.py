@@ -15,10 +15,9 @@ PREFIX = 'trytond'
 SERVER = {'ir', 'res'}
 # What the module needs at run time besides Python files
 DATA = [
-    'tryton.cfg', '*.xml', '*.html', '*.gif', 'view/*.xml', 'locale/*.po',
-    'locale/override/*.po', 'icons/*.svg', 'icons/LICENSE']
-TEST_DATA = [
-    '**/*.rst', '**/*.html', '**/*.json', '**/*.eml', '**/*.xml', '**/*.txt']
+    'tryton.cfg', '*.xml', '*.html', '*.gif', 'view/**/*', 'locale/**/*',
+    'icons/**/*']
+TEST_DATA = ['**/*']
 
 root = Path(__file__).resolve().parent
 config = ConfigParser()
@@ -41,11 +40,13 @@ def modules(option):
 
 
 def files(folder, patterns):
-    "Return the files as relative to the folder, sorted"
+    "Return the files that are no code, relative to the folder"
     folder = root / folder
     return sorted({
             str(f.relative_to(folder))
-            for p in patterns for f in folder.glob(p) if f.is_file()})
+            for p in patterns for f in folder.glob(p)
+            if f.is_file() and f.suffix not in {'.py', '.pyc'}
+            and not f.name.startswith('.')})
 
 
 def readme():
@@ -95,8 +96,8 @@ setup(
         'python-sql >= 1.8',
         'python-dateutil',
         'Genshi',
-        'crawler-user-agents >= 1.0',
-        'flufl.bounce >= 4.0',
+        'crawler-user-agents >= 1.67',
+        'flufl.bounce >= 5.0',
         'html2text',
         'lxml',
         'mrml',

@@ -8,7 +8,8 @@ MESSAGES = {
     'too_long': (
         'limit', "The template is longer than %(limit)s characters."),
     'too_deep': ('limit', "The elements are nested too deeply."),
-    'too_many': ('limit', "The template has too many elements or expressions."),
+    'too_many': (
+        'limit', "The template has too many elements or expressions."),
     'too_complex': ('limit', "The expression is too long or too complex."),
     'unclosed_tag': (
         'syntax', "The element <%(tag)s> of line %(opened)s is not closed "
@@ -28,6 +29,7 @@ MESSAGES = {
         "such as <html> or <mjml>."),
     'not_well_formed': (
         'syntax', "The template is not well-formed: %(error)s."),
+    'unknown_element': ('syntax', "The element <%(tag)s> does not exist."),
     'unknown_entity': (
         'entity', "The entity %(name)s does not exist."),
     'doctype': (
@@ -58,8 +60,8 @@ MESSAGES = {
     'undefined': ('expression', "The name \"%(name)s\" does not exist."),
     'failed': ('expression', "%(error)s"),
     'empty': (
-        'expression', "\"%(name)s\" can not be read because there is no value "
-        "before it."),
+        'expression', "\"%(name)s\" can not be read because there is no "
+        "value before it."),
     'attribute': (
         'access', "\"%(name)s\" of a value of type \"%(type)s\" "
         "can not be read."),

@@ -97,8 +97,9 @@ class Stock:
 class Parts:
 
     def __init__(self, host, port):
-        from trytond.modules.marketing_automation import message, relay
         import trytond.config as config
+        from trytond.modules.marketing_automation import message, relay
+
         config.set('email', 'from', FROM)
         self.message = message
         self.session = relay.Session(f'smtp://{host}:{port}')

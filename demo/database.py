@@ -22,8 +22,7 @@ PARTIES = 320
 SALES = {
     'draft': 14,
     'quotation': 80,
-    'processing': 12,
-    'done': 58,
+    'processing': 70,
     'cancelled': 8,
     }
 SLICE = 80
@@ -36,6 +35,19 @@ def transaction(user=0, **context):
         yield t
     while t.tasks:
         run_task(DATABASE, t.tasks.pop())
+
+
+@contextmanager
+def marketing():
+    "Transaction of the marketing user, with the access this user has"
+    with transaction():
+        pool = Pool()
+        User = pool.get('res.user')
+        user, = User.search([('login', '=', 'marketing')])
+        with Transaction().set_user(user.id):
+            context = User.get_preferences(context_only=True)
+    with transaction(user.id, **context, _check_access=True) as t:
+        yield t
 
 
 def load():
@@ -106,6 +118,16 @@ def _create_users(company, password):
                 }])
 
 
+def accept_quotations():
+    "Confirm some of the quotations and return how many"
+    with transaction():
+        pool = Pool()
+        Sale = pool.get('sale.sale')
+        sales = Sale.search([('state', '=', 'quotation')])[::10]
+        Sale.confirm(sales)
+        return len(sales)
+
+
 class Shop:
     "Creates parties, products and sales, the same ones each time"
 
@@ -117,8 +139,12 @@ class Shop:
     def transaction(self):
         return transaction(company=self.company, companies=[self.company])
 
-    def create_parties(self):
-        "Yield how many parties have been created so far"
+    def fill(self):
+        self._create_parties()
+        self._create_products()
+        self._create_sales()
+
+    def _create_parties(self):
         with transaction():
             pool = Pool()
             Category = pool.get('party.category')
@@ -139,7 +165,6 @@ class Shop:
                 pool = Pool()
                 Party = pool.get('party.party')
                 Party.create(list(slice_))
-            yield
 
     def _party(self, i, club, langs, countries):
         code = self.random.choices(list(SHARES), SHARES.values())[0]
@@ -190,9 +215,10 @@ class Shop:
         self.addresses.add(address)
         return address
 
-    def create_products(self):
+    def _create_products(self):
         with self.transaction():
             pool = Pool()
+            Company = pool.get('company.company')
             Template = pool.get('product.template')
             Uom = pool.get('product.uom')
             kilogram, = Uom.search([('symbol', '=', 'kg')])
@@ -205,12 +231,12 @@ class Shop:
                         'list_price': Decimal(price),
                         'products': [('create', [{}])],
                         } for name, price in COFFEES.items()])
+            self.currency = Company(self.company).currency.id
             self.kilogram = kilogram.id
             self.products = [
                 (t.products[0].id, t.list_price) for t in templates]
 
-    def create_sales(self):
-        "Yield after each slice of sales"
+    def _create_sales(self):
         with self.transaction():
             pool = Pool()
             Party = pool.get('party.party')
@@ -224,32 +250,23 @@ class Shop:
                 pool = Pool()
                 Sale = pool.get('sale.sale')
                 self._bring(Sale.create(values), state)
-            yield
 
     def _sale(self, buyers, state):
         party, address = self.random.choice(buyers)
         return {
             'company': self.company,
-            'currency': self._currency,
+            'currency': self.currency,
             'party': party,
             'invoice_address': address,
             'shipment_address': address,
             'quotation_validity': dt.timedelta(days=30),
             'invoice_method': 'manual',
-            'shipment_method': 'order' if state == 'processing' else 'manual',
+            'shipment_method': 'manual',
             'lines': [('create', [
                         self._line(product)
                         for product in self.random.sample(
                             self.products, self.random.randint(1, 4))])],
             }
-
-    @property
-    def _currency(self):
-        pool = Pool()
-        Currency = pool.get('currency.currency')
-        with self.transaction():
-            currency, = Currency.search([])
-            return currency.id
 
     def _line(self, product):
         product, price = product
@@ -267,8 +284,8 @@ class Shop:
         Sale = pool.get('sale.sale')
         if state != 'draft':
             Sale.quote(sales)
-        if state in {'processing', 'done'}:
-            # Being confirmed, a task processes them
+        if state == 'processing':
+            # A task processes what is confirmed
             Sale.confirm(sales)
         elif state == 'cancelled':
             Sale.cancel(sales)

@@ -22,6 +22,8 @@ MAIL = FOLDER / 'mail'
 LOG = FOLDER / 'log'
 CONFIG = FOLDER / 'trytond.conf'
 DATABASE = 'demo'
+# The translations to load besides English
+LANGUAGES = ['de', 'fr', 'es']
 SENDER = 'Meridian Coffee <hello@meridian.example.com>'
 # Seconds a process has to start or to end
 PATIENCE = 90
@@ -139,14 +141,14 @@ class Processes:
         raise DemoError(f"The server does not start, see {LOG}/server.log.")
 
     def start_cron(self):
-        self._start('trytond-cron', 'cron', '--processes', '1')
+        self._start('trytond-cron', 'cron', '-n', '1')
 
     def run_cron(self):
         "Run the real cron once, as the system would"
         with open(LOG / 'cron.log', 'ab') as log:
             status = subprocess.run(
                 self._command(
-                    'trytond-cron', '--processes', '1', '--once'),
+                    'trytond-cron', '-n', '1', '--once'),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
         if status:
             raise DemoError(f"The cron has failed, see {LOG}/cron.log.")
@@ -162,7 +164,7 @@ class Processes:
                     stdout=file, stderr=file))
 
 
-def activate(password, languages, modules):
+def activate(password, modules):
     "Create the database and activate the modules"
     (FOLDER / f'{DATABASE}.sqlite').touch()
     secret = FOLDER / 'password'
@@ -171,7 +173,7 @@ def activate(password, languages, modules):
     with open(LOG / 'activate.log', 'ab') as log:
         status = subprocess.run([
                 command('trytond-admin'), '-c', str(CONFIG), '-d', DATABASE,
-                '-l', *languages, '-u', *modules,
+                '-l', *LANGUAGES, '-u', *modules,
                 '--activate-dependencies'],
             env={**os.environ, 'TRYTONPASSFILE': str(secret)},
             # The e-mail address of the administrator: none

@@ -14,8 +14,9 @@ SERIES = '8.0'
 FOLDER = BUILD / f'{PACKAGE}-{SERIES}'
 
 
-def is_there():
-    return (FOLDER / 'index.html').exists()
+def find():
+    "Return the folder to serve, None if it has not been fetched yet"
+    return FOLDER if (FOLDER / 'index.html').exists() else None
 
 
 def can_fetch():
@@ -24,16 +25,14 @@ def can_fetch():
 
 def fetch():
     "Return the folder to serve, None if it can not be fetched"
-    if not is_there():
-        temporary = FOLDER.with_suffix('.tmp')
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        if not _unpack(temporary):
-            return None
+    temporary = FOLDER.with_suffix('.tmp')
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    if _unpack(temporary):
         # Only what is complete gets the final name
         (temporary / 'package').rename(FOLDER)
-        shutil.rmtree(temporary, ignore_errors=True)
-    return FOLDER
+    shutil.rmtree(temporary, ignore_errors=True)
+    return find()
 
 
 def _unpack(folder):

@@ -371,7 +371,8 @@ class Database:
         self.duration = 0
         self._result = folder / f'{name}.jsonl'
         self._environment = environment
-        self._folder = folder
+        self._folder = folder / f'{name}-data'
+        self._folder.mkdir()
         self._thread = threading.Thread(target=self._run)
         self._process = None
         self._arguments = None

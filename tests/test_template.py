@@ -18,7 +18,8 @@ from trytond.modules.marketing_automation.template import (
     compile_markup, compile_text)
 from trytond.pool import Pool
 from trytond.pyson import Eval, PYSONDecoder, PYSONEncoder
-from trytond.tests.test_tryton import activate_module, with_transaction
+from trytond.tests.test_tryton import (
+    activate_module, drop_db, with_transaction)
 from trytond.transaction import Transaction, TransactionError
 
 HEAD = '<div xmlns:py="http://genshi.edgewall.org/">'
@@ -136,6 +137,12 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
             markup('<p title="$x">$x</p>', x='<b>"&'),
             '<p title="&lt;b&gt;&#34;&amp;">&lt;b&gt;"&amp;</p>')
         self.assertEqual(markup('${Markup(x)}', x='<b/>'), '<b/>')
+        self.assertEqual(
+            markup(
+                "${Markup(x) % ('&lt;', 1)}${Markup('a') + '&lt;'}"
+                "${Markup(' ').join(['&lt;', Markup(y)])}",
+                x='<b>%s %d</b>', y='<i/>'),
+            '<b>&lt; 1</b>a&lt;&lt; <i/>')
         self.assertEqual(
             markup('${x}', x=[Markup('<b/>'), '<']), '<b/>&lt;')
 
@@ -671,6 +678,15 @@ BOMBS = [
     "map(lambda i: [i] * 1000, range(10 ** 5))",
     "', '.join(map(str, range(10 ** 6)))",
     "[f'{i:1000}' for i in range(10 ** 5)]",
+    "set([i * (2 ** 61 - 1) for i in range(10 ** 5)])",
+    "{i * (2 ** 61 - 1) for i in range(10 ** 5)}",
+    "{i * (2 ** 61 - 1): i for i in range(10 ** 5)}",
+    "{number * (i * (2 ** 61 - 1)): i for i in range(10 ** 5)}",
+    "dict([(i * (2 ** 61 - 1), i) for i in range(10 ** 5)])",
+    "{1}.union([i * (2 ** 61 - 1) for i in range(10 ** 5)])",
+    "[[%s] for i in range(10 ** 5)]" % ", ".join(["[[], [], [], []]"] * 100),
+    "[[[[], []], [[], []]] for i in range(10 ** 5)]",
+    "[2 ** 1000 + i for i in range(2 * 10 ** 5)] * 2",
     "[{1: i, 2: i, 3: i, 4: i, 5: i, 6: i} for i in range(10 ** 5)]",
     "items[0:10 ** 9] * 10 ** 8",
     "zip(*[range(100000)] * 100)",
@@ -721,11 +737,11 @@ class AttackTestCase(Case):
     def assertEnds(self, code, function, *args, **kwargs):
         "Assert the error, the time and the memory"
         tracemalloc.start()
-        start = time.monotonic()
+        start = time.process_time()
         try:
             return self.assertRefused(code, function, *args, **kwargs)
         finally:
-            duration = time.monotonic() - start
+            duration = time.process_time() - start
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             self.assertLess(duration, SECONDS)
@@ -813,7 +829,8 @@ class AttackTestCase(Case):
         "Test a container that is too deep"
         assignments = '; '.join(f'a{i + 1} = [a{i}]' for i in range(200))
         self.assertEnds(
-            'limit', markup, f'<p py:with="a0 = [1]; {assignments}">${{str(a200)}}</p>')
+            'limit', markup,
+            f'<p py:with="a0 = [1]; {assignments}">${{str(a200)}}</p>')
 
     def test_loops(self):
         "Test loops that produce too much"
@@ -893,9 +910,9 @@ class AttackTestCase(Case):
             for source in ['${%s}', '{%% if %s %%}{%% end %%}']:
                 with self.subTest(expression=expression[:20]):
                     with self.assertRaises(TemplateSyntaxError):
-                        start = time.monotonic()
+                        start = time.process_time()
                         compile_text(source % expression)
-                    self.assertLess(time.monotonic() - start, 1)
+                    self.assertLess(time.process_time() - start, 1)
 
     def test_deep_markup(self):
         "Test elements and directives in each other"
@@ -933,12 +950,12 @@ class AttackTestCase(Case):
                 '${' + '{' * 15000,
                 ]:
             with self.subTest(source=source[:10]):
-                start = time.monotonic()
+                start = time.process_time()
                 try:
                     compile_text(source)
                 except TemplateSyntaxError:
                     pass
-                self.assertLess(time.monotonic() - start, 2)
+                self.assertLess(time.process_time() - start, 2)
         for source in [
                 '<p>' + '&a' * 200_000 + '</p>',
                 '<p ' + 'a="&lt;" ' * 10_000 + '/>',
@@ -948,12 +965,12 @@ class AttackTestCase(Case):
                 '<p>' + '\n' * 400_000 + '${</p>',
                 ]:
             with self.subTest(source=source[:10]):
-                start = time.monotonic()
+                start = time.process_time()
                 try:
                     compile_markup(source)
                 except TemplateSyntaxError:
                     pass
-                self.assertLess(time.monotonic() - start, SECONDS)
+                self.assertLess(time.process_time() - start, SECONDS)
 
     def test_xml(self):
         "Test what XML can do"
@@ -1039,7 +1056,13 @@ class AccessTestCase(Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        drop_db()
         activate_module(['party', 'marketing', 'company'])
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        drop_db()
 
     @property
     def groups(self):

@@ -42,7 +42,7 @@ def expected():
         PREFIX + path.relative_to(ROOT).as_posix(): path
         for pattern in PATTERNS for path in ROOT.glob(pattern)
         if path.is_file() and path.name not in EXCEPT
-        and '__pycache__' not in path.parts}
+        and path.suffix != '.pyc' and not path.name.startswith('.')}
 
 
 def build(folder):

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""
+A company, its customers and three scenarios, to look at and to play with
+
+Everything is in .build/demo of the checkout.  Cron, mail server and web server
+are real; only the days are not: they pass at once, by making what the module
+has stored older.
+"""
+import argparse
+import secrets
+import signal
+import sys
+import threading
+
+import environment
+import readers
+import webclient
+from environment import FOLDER, LOG, MAIL, DemoError, Processes
+from talk import progress, say, step
+
+MODULES = ['marketing_automation', 'sale']
+# The mail server knows nobody at these addresses
+GONE = 'gone*@*'
+
+
+class Demo:
+
+    def __init__(self, processes, has_web_client):
+        self.processes = processes
+        self.has_web_client = has_web_client
+        self.passwords = {
+            login: secrets.token_urlsafe(9)
+            for login in ['admin', 'marketing']}
+
+    # What is there before
+
+    def prepare(self):
+        with step("Mail server"):
+            self.processes.start_smtp()
+            self.processes.smtp.fail(
+                550, "5.1.1 Nobody of this name", match=GONE)
+        self.processes.configure(self._web_client())
+        with step("Database with the modules, takes about a minute"):
+            environment.activate(self.passwords['admin'], MODULES)
+        self._fill()
+        with step("Server"):
+            self.processes.start_server()
+
+    def _web_client(self):
+        "Return the folder of the web client, None to do without"
+        if not self.has_web_client:
+            return None
+        root = webclient.find()
+        if not root and not webclient.can_fetch():
+            say("  No web client, since npm is not installed.")
+        elif not root:
+            with step("Web client from npm, only the first time"):
+                root = webclient.fetch()
+            if not root:
+                say("  No web client, npm could not fetch it: "
+                    f"see {LOG / 'npm.log'}")
+        self.has_web_client = bool(root)
+        return root
+
+    def _fill(self):
+        # What needs the configuration
+        import database
+        import scenarios
+        with step(f"Company with {database.PARTIES} parties "
+                f"and {sum(database.SALES.values())} sales"):
+            database.load()
+            company = database.set_up(self.passwords['marketing'])
+            database.Shop(company).fill()
+        with step(f"{len(scenarios.PLANS)} scenarios in English, German, "
+                "French and Spanish"):
+            with database.marketing():
+                for plan in scenarios.PLANS:
+                    scenarios.create(plan)
+
+    # The main job
+
+    def run(self):
+        self.readers = readers.Readers()
+        say('', "Day 1: the scenarios start")
+        self._cron()
+        self._first_readers()
+        say('', "The same evening")
+        self._pass(hours=1)
+        self._cron()
+        self._read()
+        say('', "Day 4: what follows")
+        self._pass(days=3)
+        self._cron()
+        self._pass(hours=2)
+        self._read()
+        self._pass(hours=1)
+        self._cron()
+        self._pass(hours=2)
+        self._read()
+        say('', "Day 8: the last reminders")
+        self._pass(days=4)
+        self._cron()
+
+    def _cron(self):
+        with step("Cron enters records and sends e-mails"):
+            self.processes.run_cron()
+        self.letters = self.readers.collect()
+        say(f"  {len(self.letters)} e-mails have arrived.")
+
+    def _pass(self, **delay):
+        import clock
+        clock.advance(**delay)
+        (unit, number), = delay.items()
+        if number == 1:
+            unit = unit[:-1]
+        say(f"  {number} {unit} later (all that is stored becomes older) …")
+
+    def _first_readers(self):
+        "What is special the first time: the machine, and who has enough"
+        import database
+        scanned = [x for x in self.letters if readers.is_scanned(x)]
+        with step("A security product fetches every link of "
+                f"{len(scanned)} e-mails at once"):
+            for letter in scanned:
+                self.readers.scan(letter)
+        self._pass(hours=3)
+        self._read()
+        annoyed = [
+            x for x in self.letters
+            if x.id in self.readers.opened][7::25]
+        with step(f"{len(annoyed)} people unsubscribe"):
+            for letter in annoyed:
+                self.readers.unsubscribe(letter)
+        count = database.accept_quotations()
+        say(f"  {count} customers accept their quotation.")
+
+    def _read(self):
+        letters = [x for x in self.letters if not readers.is_scanned(x)]
+        before = len(self.readers.opened), len(self.readers.clicked)
+        for letter in progress(letters, "People look at their mailboxes"):
+            self.readers.read(letter)
+        say("  {} open an e-mail, {} click.".format(
+                len(self.readers.opened) - before[0],
+                len(self.readers.clicked) - before[1]))
+
+    # What has become of it
+
+    def report(self):
+        "Print what has happened and return if it is all true"
+        import check
+        import database
+        import inbox
+        with database.marketing():
+            say(*check.table(), '')
+        with database.transaction():
+            result = check.Check(self.readers, self.processes.smtp)
+            claims = list(result.run())
+            index = inbox.write(
+                self.readers.letters.values(), result.names())
+        say("Compared with the database:")
+        for claim, is_true in claims:
+            say(f"  {'ok   ' if is_true else 'WRONG'} {claim}")
+        say('', f"Received e-mails  {MAIL / 'new'}",
+            f"         to read  {index}",
+            f"            Logs  {LOG}")
+        return all(is_true for _, is_true in claims)
+
+    def stay(self):
+        "Let cron and server go on until somebody has enough"
+        self.processes.start_cron()
+        what = "Web client" if self.has_web_client else "Server    "
+        say(f"        {what}  {self.processes.base}#{environment.DATABASE}")
+        for login, password in reversed(self.passwords.items()):
+            say(f"          Log in  {login} / {password}")
+        say('', "The cron runs every minute.  Stop with Ctrl-C.")
+        threading.Event().wait()
+
+
+def _stop(*_):
+    raise KeyboardInterrupt
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(
+        description="Demonstrate the marketing automation of Tryton")
+    parser.add_argument('--once', action='store_true',
+        help="end after the main job, with an error if anything is wrong")
+    parser.add_argument('--no-web-client', action='store_true',
+        help="do not fetch the web client from npm")
+    return parser.parse_args()
+
+
+def main():
+    arguments = _arguments()
+    for number in [signal.SIGTERM, signal.SIGHUP]:
+        signal.signal(number, _stop)
+    try:
+        lock = environment.prepare()
+        with lock, Processes() as processes:
+            demo = Demo(processes, not arguments.no_web_client)
+            say(f"Demo in {FOLDER}")
+            demo.prepare()
+            demo.run()
+            if not demo.report():
+                return 1
+            if not arguments.once:
+                demo.stay()
+    except DemoError as error:
+        say('', str(error))
+        return 1
+    except KeyboardInterrupt:
+        say('', "Stopped.")
+        return 0 if not arguments.once else 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

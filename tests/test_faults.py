@@ -1,0 +1,190 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""Faults on real processes: nothing lost, nothing sent once too often
+
+Every message at the SMTP server is counted against every due row.
+"""
+import os
+import random
+import time
+import unittest
+
+from trytond.modules.marketing_automation.tests import postgresql
+from trytond.modules.marketing_automation.tests.farm import Farm
+
+# How much is sent and killed: make soak makes both bigger
+COUNT = int(os.environ.get('SOAK_COUNT', 400))
+KILLS = int(os.environ.get('SOAK_KILLS', 4))
+SEED = int(os.environ.get('SOAK_SEED', 0)) or random.randrange(2 ** 32)
+
+
+class FaultTestCase:
+    backend = None
+    workers = 0
+    options = {'automation_slice': 50}
+
+    @classmethod
+    def setUpClass(cls):
+        random.seed(SEED)
+        cls.farm = Farm(cls.backend, cls.workers, **cls.options)
+        cls.farm.__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.farm.__exit__()
+
+    def setUp(self):
+        self.farm.reset()
+
+    def assertDelivered(self, count, duplicates=0):
+        "Assert that each of count was accepted, and recorded, once"
+        message = f"seed {SEED}"
+        self.assertEqual(self.farm.states, {'done': count}, message)
+        self.assertEqual(self.farm.unique, count, message)
+        self.assertLessEqual(self.farm.surplus, duplicates, message)
+
+    def test_refused(self):
+        "Test a server that is down and comes back"
+        self.farm.prepare(20)
+        self.farm.sink.refuse(drop=True)
+        self.farm.process_all()
+        self.assertEqual(self.farm.states, {'waiting': 20})
+        self.assertEqual(self.farm.sink.count, 0)
+
+        self.farm.sink.listen()
+        self.farm.run_until(20)
+
+        self.assertDelivered(20)
+
+    def test_temporary(self):
+        "Test a server that defers for a while"
+        self.farm.prepare(20)
+        self.farm.sink.fail(451, at='rcpt', times=7)
+        self.farm.sink.fail(452, at='message', times=3)
+        self.farm.process_all()
+        self.assertEqual(self.farm.states, {'waiting': 10, 'done': 10})
+
+        self.farm.run_until(20)
+
+        self.assertDelivered(20)
+
+    def test_permanent(self):
+        "Test some recipients that are refused for ever"
+        self.farm.prepare(20)
+        self.farm.sink.fail(
+            550, at='rcpt', match=['p3@example.com', 'p7@example.com'])
+        self.farm.process_all()
+
+        self.assertEqual(self.farm.states, {'done': 18, 'failed': 2})
+        self.assertEqual(self.farm.sink.count, 18)
+
+    def test_cut(self):
+        "Test connections cut in the middle of messages"
+        self.farm.prepare(30)
+        self.farm.sink.cut(at='content', times=2)
+        self.farm.sink.cut(at='message', times=2)
+        self.farm.sink.cut(at='mail', times=2)
+
+        self.farm.run_until(30)
+
+        self.assertDelivered(30)
+
+    def test_cut_accepted(self):
+        "Test the answer to an accepted message is lost"
+        self.farm.prepare(30)
+        self.farm.sink.cut(at='accepted', times=1)
+
+        self.farm.run_until(30)
+
+        # Nobody can know, the Message-ID lets the recipient's server know
+        self.assertDelivered(30, duplicates=1)
+
+    def test_hang(self):
+        "Test a server that does not answer"
+        self.farm.prepare(10)
+        self.farm.sink.hang(at='data', times=1)
+
+        self.farm.run_until(10)
+
+        self.assertDelivered(10)
+
+    def test_slow(self):
+        "Test a slow server, with several sessions"
+        self.farm.prepare(60)
+        self.farm.sink.slow(0.02)
+
+        self.farm.run_until(60)
+
+        self.assertDelivered(60)
+
+    def test_bad_record(self):
+        "Test records that can not be rendered harm nobody else"
+        self.farm.prepare(50, template=(
+                '<html><body>${1 / (record.id - 1025)}'
+                '<a href="unsubscribe">Unsubscribe</a></body></html>'))
+        self.farm.process_all()
+
+        self.assertEqual(self.farm.states, {'done': 49, 'failed': 1})
+        self.assertEqual(self.farm.sink.count, 49)
+
+    def test_killed(self):
+        "Test processes killed at random moments"
+        self.farm.prepare(COUNT)
+        duplicates = 0
+        for _ in range(KILLS):
+            self.farm.start()
+            time.sleep(self.farm.boot + random.random() * 2)
+            duplicates += self.farm.kill()
+
+        self.farm.run_until(COUNT)
+
+        self.assertDelivered(COUNT, duplicates)
+
+
+class SQLiteFaultTestCase(FaultTestCase, unittest.TestCase):
+    "Test faults with SQLite, in one process"
+    backend = 'sqlite'
+
+
+@unittest.skipUnless(postgresql.programs(), "needs the programs of PostgreSQL")
+class PostgreSQLFaultTestCase(FaultTestCase, unittest.TestCase):
+    "Test faults with PostgreSQL and workers"
+    backend = 'postgresql'
+    workers = 2
+
+    def test_two_crons(self):
+        "Test runs at the same time"
+        self.farm.prepare(COUNT)
+        processes = [self.farm.process(wait=False) for _ in range(3)]
+        self.farm.start_workers()
+        for process in processes:
+            process.communicate()
+        self.farm.run_until(COUNT)
+
+        self.assertDelivered(COUNT)
+
+    def test_four_workers(self):
+        "Test four workers"
+        self.farm.prepare(COUNT)
+        self.farm.worker_count = 4
+        self.addCleanup(setattr, self.farm, 'worker_count', 2)
+
+        self.farm.run_until(COUNT)
+
+        self.assertDelivered(COUNT)
+
+    def test_database_restart(self):
+        "Test the database restarted under load"
+        self.farm.prepare(COUNT)
+        self.farm.start()
+        self.farm.settle(COUNT // 10, idle=30)
+        self.farm.cluster.restart()
+
+        self.farm.run_until(COUNT)
+
+        # What was under way in each worker may be sent again
+        self.assertDelivered(COUNT, duplicates=self.workers)
+
+
+del FaultTestCase
