@@ -92,7 +92,6 @@ class Scenario(metaclass=PoolMeta):
     def show_matching(cls, scenarios):
         for scenario in scenarios:
             return {
-                'name': scenario.rec_name,
                 'res_model': scenario.model,
                 'pyson_domain': PYSONEncoder().encode(
                     scenario.matching_domain),

@@ -147,6 +147,17 @@ class Scenario(Workflow, ModelSQL, ModelView):
                 where=table.tracking == Null))
 
     @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree/field[@name="state"]', 'visual',
+                If(Eval('entry_error'), 'danger',
+                    If(Eval('state') == 'running', 'success',
+                        If(Eval('state') == 'stopped', 'muted', '')))),
+            ('/tree/field[@name="failed_count"]', 'visual',
+                If(Eval('failed_count', 0) > 0, 'warning', '')),
+            ]
+
+    @classmethod
     def default_state(cls):
         return 'draft'
 

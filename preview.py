@@ -241,6 +241,30 @@ class RecordActivity(metaclass=PoolMeta):
         pass
 
 
+class Email(metaclass=PoolMeta):
+    __name__ = 'ir.email'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls._buttons.update(
+            show_marketing_email={
+                'invisible': (
+                    ~Bool(Eval('marketing_automation_activity'))
+                    | ~Bool(Eval('marketing_automation_record'))),
+                'icon': 'tryton-email',
+                'depends': [
+                    'marketing_automation_activity',
+                    'marketing_automation_record'],
+                },
+            )
+
+    @classmethod
+    @ModelView.button_action('marketing_automation.wizard_preview')
+    def show_marketing_email(cls, emails):
+        pass
+
+
 class PreviewShow(ModelView):
     __name__ = 'marketing.automation.preview'
 
@@ -398,13 +422,19 @@ class PreviewWizard(Wizard):
         User = pool.get('res.user')
         show = Show(language=None)
         show.address = User(Transaction().user).email
-        if self.model.__name__ == 'marketing.automation.activity':
-            show.activity = self.record
-            show.record = _sample(self.record)
-        else:
-            show.activity = self.record.activity
-            show.record = self.record.record.record
+        show.activity, show.record = getattr(
+            self, '_from_' + self.model.__name__.replace('.', '_'))()
         return show
+
+    def _from_marketing_automation_activity(self):
+        return self.record, _sample(self.record)
+
+    def _from_marketing_automation_record_activity(self):
+        return self.record.activity, self.record.record.record
+
+    def _from_ir_email(self):
+        record = self.record.marketing_automation_record
+        return self.record.marketing_automation_activity, record.record
 
     def transition_send(self):
         address = self.start.send()

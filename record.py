@@ -12,7 +12,7 @@ from trytond.i18n import gettext
 from trytond.model import (
     Index, ModelSQL, ModelView, Unique, Workflow, dualmethod, fields)
 from trytond.pool import Pool
-from trytond.pyson import Eval
+from trytond.pyson import Eval, If
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
@@ -58,6 +58,12 @@ class Record(ModelSQL, ModelView):
                 'depends': ['blocked'],
                 },
             )
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree', 'visual', If(Eval('blocked', False), 'muted', '')),
+            ]
 
     @classmethod
     def default_uuid(cls):
@@ -172,7 +178,6 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
             (None, ""),
             ('retry', "Temporary Failure"),
             ('limit', "Sending Limit"),
-            ('stopped', "Scenario Stopped"),
             ('condition', "Condition Not Fulfilled"),
             ('blocked', "Blocked"),
             ('unsubscribed', "Unsubscribed"),
@@ -253,6 +258,16 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
                 'depends': ['state', 'reason'],
                 },
             )
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree', 'visual',
+                If(Eval('state') == 'failed', 'danger',
+                    If(Eval('reason') == 'retry', 'warning',
+                        If(Eval('state').in_(['skipped', 'cancelled']),
+                            'muted', '')))),
+            ]
 
     @classmethod
     def default_email_opened(cls):

@@ -3,12 +3,21 @@
 # terms.
 
 from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
 
 from .mixin import MarketingAutomationMixin
 
 
 class Sale(MarketingAutomationMixin, metaclass=PoolMeta):
     __name__ = 'sale.sale'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.marketing_party.context = {
+            'company': Eval('company', -1),
+            }
+        cls.marketing_party.depends.add('company')
 
     def get_marketing_party(self, name):
         return self.party.id if self.party else None

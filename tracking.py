@@ -299,7 +299,7 @@ class Hit(ModelSQL, ModelView):
 
     @classmethod
     def _messages(cls, ids, now):
-        "Return {record activity: Hits of the last day}"
+        "Return {record activity: Hits unsettled or of the last day}"
         pool = Pool()
         Link = pool.get('marketing.automation.link')
         RecordActivity = pool.get('marketing.automation.record.activity')
@@ -314,7 +314,9 @@ class Hit(ModelSQL, ModelView):
                 sent.id, sent.at, links,
                 table.id, table.at, table.link, table.verdict,
                 where=fields.SQL_OPERATORS['in'](sent.id, list(ids))
-                & (table.at >= now - dt.timedelta(days=1))))
+                & ((table.at >= now - dt.timedelta(days=1))
+                    # However long the cron has not run
+                    | (table.settled == Literal(False)))))
         messages = {}
         for id_, at, count, *hit in cursor.fetchall():
             hits = messages.setdefault(id_, Hits(instant(at), count))

@@ -79,9 +79,10 @@ class Child:
             cursor = transaction.connection.cursor()
             numbers = With('number', recursive=True)
             numbers.query = Union(
-                Select([Literal(1)]),
+                Select([Cast(Literal(1), 'INTEGER')]),
                 numbers.select(
-                    numbers.number + 1, where=numbers.number < count),
+                    numbers.number + Literal(1),
+                    where=numbers.number < count),
                 all_=True)
             first = self._max(cursor, party) + 1
             text = Cast(numbers.number + first, 'VARCHAR')

@@ -10,8 +10,8 @@ the order to the child until its answer, so it has the reading, composing,
 delivery and storing of all that was due.  With workers it goes from the start
 of the cron until the last message is at the server and nothing waits.
 The mail server is a process of its own that counts.  As the clock depends on
-what else the machine does, processor time is told as well.  What is compared is run
-in turns, and of several runs the median counts.
+what else the machine does, processor time is told as well.  What is compared
+is run in turns, and of several runs the median counts.
 """
 import argparse
 import json
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 
@@ -153,6 +154,7 @@ class Rates:
     def note(self, results, section, what, **details):
         if self.seconds:
             details['runs'] = len(self.seconds)
+        if any(self.processor):
             details['per CPU s'] = self.per_processor
         if self.server:
             details['database CPU ms each'] = (
@@ -382,12 +384,12 @@ def _worker_rates(bench, store, count, size, environment):
             for i, number in enumerate([warm_up, *[size] * repeat]):
                 due(child, number)
                 try:
-                    answer = _work(bench, child, number)
+                    answer, server = _work(bench, child, number)
                 except Timeout as timeout:
                     print(f"  {environment.name}: not done after {timeout}")
                     break
                 if i:
-                    rates.add(number, answer)
+                    rates.add(number, answer, server)
     return rates
 
 
@@ -395,7 +397,6 @@ def _work(bench, child, count):
     "Wake the workers and wait until they have done all"
     before = bench.sink.count
     server = bench.store(PostgreSQL).processor()
-    sink = bench.sink.status['processor']
     started = time.perf_counter()
     child.call('cron', name='process')
     end = started + bench.options.timeout
@@ -411,9 +412,8 @@ def _work(bench, child, count):
     if bench.sink.count - before != count:
         raise RuntimeError("More e-mails than due")
     server = bench.store(PostgreSQL).processor() - server
-    sink = bench.sink.status['processor'] - sink
-    # The workers' own time is not seen from here
-    return Times(seconds, server + sink)
+    # The time of the workers' own processors is not seen from here
+    return Times(seconds), server
 
 
 # A mail server that takes its time
@@ -615,9 +615,15 @@ def main():
         for name, value in bench.results.conditions.items():
             print(f'{name}: {value}')
         sections = {**globals(), 'workers': workers_}
+        broken = []
         try:
             for name in options.only.split(','):
-                sections[name](bench)
+                try:
+                    sections[name](bench)
+                except Exception:
+                    # The others can still be measured
+                    traceback.print_exc()
+                    broken.append(name)
         finally:
             results = bench.results
             results.conditions['load after'] = ' '.join(
@@ -625,7 +631,9 @@ def main():
             results.save(BUILD)
             print('', *results.growth(), '', *results.table(), sep='\n')
             print(f"\nload after: {results.conditions['load after']}")
-    return 1 if results.failed else 0
+    if broken:
+        print(f"broken: {', '.join(broken)}")
+    return 1 if results.failed or broken else 0
 
 
 if __name__ == '__main__':

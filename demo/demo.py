@@ -86,10 +86,13 @@ class Demo:
         self.readers = readers.Readers()
         say('', "Day 1: the scenarios start")
         self._cron()
-        self._first_readers()
+        self._pass(hours=3)
+        self._read()
+        self._react()
         say('', "The same evening")
         self._pass(hours=1)
         self._cron()
+        self._pass(hours=2)
         self._read()
         say('', "Day 4: what follows")
         self._pass(days=3)
@@ -105,10 +108,14 @@ class Demo:
         self._cron()
 
     def _cron(self):
-        with step("Cron enters records and sends e-mails"):
+        scanned = len(self.readers.scanned)
+        with step("Cron enters records and sends e-mails"), \
+                self.readers.scanning():
             self.processes.run_cron()
         self.letters = self.readers.collect()
-        say(f"  {len(self.letters)} e-mails have arrived.")
+        scanned = len(self.readers.scanned) - scanned
+        say(f"  {len(self.letters)} e-mails have arrived, a security product "
+            f"fetches every link of {scanned}.")
 
     def _pass(self, **delay):
         import clock
@@ -118,16 +125,9 @@ class Demo:
             unit = unit[:-1]
         say(f"  {number} {unit} later (all that is stored becomes older) …")
 
-    def _first_readers(self):
-        "What is special the first time: the machine, and who has enough"
+    def _react(self):
+        "Unsubscribe, or accept the offer"
         import database
-        scanned = [x for x in self.letters if readers.is_scanned(x)]
-        with step("A security product fetches every link of "
-                f"{len(scanned)} e-mails at once"):
-            for letter in scanned:
-                self.readers.scan(letter)
-        self._pass(hours=3)
-        self._read()
         annoyed = [
             x for x in self.letters
             if x.id in self.readers.opened][7::25]
@@ -138,9 +138,9 @@ class Demo:
         say(f"  {count} customers accept their quotation.")
 
     def _read(self):
-        letters = [x for x in self.letters if not readers.is_scanned(x)]
         before = len(self.readers.opened), len(self.readers.clicked)
-        for letter in progress(letters, "People look at their mailboxes"):
+        for letter in progress(
+                self.letters, "People look at their mailboxes"):
             self.readers.read(letter)
         say("  {} open an e-mail, {} click.".format(
                 len(self.readers.opened) - before[0],

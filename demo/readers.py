@@ -8,7 +8,10 @@ through HTTP.
 """
 import mailbox
 import random
+import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from email import policy
 from email.parser import BytesParser
 from email.utils import parseaddr
@@ -91,14 +94,41 @@ class Readers:
         new = []
         for key in set(self.mailbox.keys()) - self.keys:
             self.keys.add(key)
-            letter = _letter(
-                self.parser.parsebytes(self.mailbox.get_bytes(key)))
+            letter = self._get(key)
             self.letters[letter.id] = letter
             new.append(letter)
         # Several sessions deliver at once: no matter who was first
         return sorted(new, key=lambda x: (x.address, x.subject))
 
-    def scan(self, letter):
+    def _get(self, key):
+        return _letter(self.parser.parsebytes(self.mailbox.get_bytes(key)))
+
+    @contextmanager
+    def scanning(self):
+        "Let the machine fetch what arrives during the block"
+        ended = threading.Event()
+        with ThreadPoolExecutor(1) as executor:
+            scan = executor.submit(self._scan, ended)
+            try:
+                yield
+            finally:
+                ended.set()
+            scan.result()
+
+    def _scan(self, ended):
+        folder = MAIL / 'new'
+        seen = set(self.keys)
+        while True:
+            is_last = ended.wait(0.1)
+            for path in set(folder.iterdir()):
+                if path.name not in seen:
+                    seen.add(path.name)
+                    if f'@{SCANNED_HOST}'.encode() in path.read_bytes():
+                        self._fetch_all(self._get(path.name))
+            if is_last:
+                break
+
+    def _fetch_all(self, letter):
         "Fetch everything at once, as security products do"
         for url in [letter.pixel, *letter.links]:
             if url:
@@ -108,6 +138,9 @@ class Readers:
 
     def read(self, letter):
         "Open the letter or not, follow a link or not"
+        if letter.id in self.scanned:
+            # What people do there is another story
+            return
         # The same letter meets the same mood each time
         mood = random.Random(f'{letter.address} {letter.subject}')
         browser = mood.choice(BROWSERS)
@@ -154,7 +187,3 @@ class Readers:
         if response.status not in {200, 302}:
             raise DemoError(f"{method} answers {response.status}: {url}")
         return response
-
-
-def is_scanned(letter):
-    return letter.address.endswith('@' + SCANNED_HOST)

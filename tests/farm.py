@@ -6,6 +6,7 @@
 Everything runs on loopback and in a folder of its own.  The farm counts what
 the SMTP server accepted against the record activities that were due.
 """
+import json
 import os
 import random
 import shutil
@@ -13,19 +14,47 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 from trytond.modules.marketing_automation.tests import postgresql, smtp
 
-SETUP = '''
+# What all the processes begin with: arguments are configuration and database
+HEAD = '''
+import datetime as dt
+import json
+import sys
+
+import trytond.config as config
+
+config.update_etc([sys.argv[1]])
+
+from sql.aggregate import Count
 from trytond.pool import Pool
 from trytond.transaction import Transaction
+from trytond.worker import run_task
+
+database = sys.argv[2]
+Pool.start()
+pool = Pool(database)
+with Transaction().start(database, 0):
+    pool.init()
+
+
+def table(name):
+    return pool.get(name).__table__()
+
+
+def run_tasks(transaction):
+    "Run what there is no worker for"
+    while transaction.tasks:
+        run_task(pool, transaction.tasks.pop())
+
 
 def records(count):
     "Insert parties with addresses, which no DNS could confirm"
-    pool = Pool()
-    party = pool.get('party.party').__table__()
-    mechanism = pool.get('party.contact_mechanism').__table__()
+    party = table('party.party')
+    mechanism = table('party.contact_mechanism')
     cursor = Transaction().connection.cursor()
     for start in range(1, count + 1, 500):
         numbers = range(start, min(start + 500, count + 1))
@@ -39,8 +68,8 @@ def records(count):
                 [[1000 + i, 'email', *['p%s@example.com' % i] * 2, True]
                     for i in numbers]))
 
+
 def scenario(template):
-    pool = Pool()
     Activity = pool.get('marketing.automation.activity')
     Scenario = pool.get('marketing.automation.scenario')
     scenario, = Scenario.create([{
@@ -56,7 +85,63 @@ def scenario(template):
                 'email_template': template,
                 }])
     Scenario.run([scenario])
-    return scenario
+'''
+# Runs what comes line by line, each in a transaction of its own
+CONSOLE = '''
+for line in sys.stdin:
+    task = json.loads(line)
+    names = {**globals(), **task['variables'], 'result': None}
+    try:
+        with Transaction().start(database, 0) as transaction:
+            names['transaction'] = transaction
+            exec(task['code'], names)
+        run_tasks(transaction)
+        answer = {'result': names['result']}
+    except Exception as exception:
+        answer = {'error': repr(exception)}
+    print(json.dumps(answer), flush=True)
+'''
+PROCESS = '''
+pool.get('marketing.automation.record.activity').process()
+'''
+DUE = '''
+cursor = transaction.connection.cursor()
+waiting = table('marketing.automation.record.activity')
+cursor.execute(*waiting.update(
+        [waiting.at], [dt.datetime.now() - dt.timedelta(seconds=1)],
+        where=waiting.state == 'waiting'))
+throttle = table('marketing.automation.throttle')
+cursor.execute(*throttle.update([throttle.open_until], [None]))
+'''
+STATES = '''
+cursor = transaction.connection.cursor()
+states = table('marketing.automation.record.activity')
+cursor.execute(*states.select(
+        states.state, Count(), group_by=[states.state]))
+result = dict(cursor.fetchall())
+'''
+RESET = '''
+cursor = transaction.connection.cursor()
+for name in [
+        'ir.queue', 'ir.email.address', 'ir.email',
+        'marketing.automation.throttle',
+        'marketing.automation.record.activity',
+        'marketing.automation.record', 'marketing.automation.link',
+        'marketing.automation.activity', 'marketing.automation.scenario',
+        'party.contact_mechanism', 'party.party']:
+    cursor.execute(*table(name).delete())
+'''
+CREATE = '''
+import sys
+
+import trytond.config as config
+
+config.update_etc([sys.argv[1]])
+
+from trytond.transaction import Transaction
+
+with Transaction().start(None, 0, autocommit=True) as transaction:
+    transaction.database.create(transaction.connection, sys.argv[2])
 '''
 TEMPLATE = (
     '<html><body><p>Hello ${record.name}</p>'
@@ -82,6 +167,7 @@ class Farm:
         self.workers = []
         self.worker_count = workers
         self.runner = None
+        self.console = None
 
     def __enter__(self):
         if self.backend == 'postgresql':
@@ -96,6 +182,8 @@ class Farm:
 
     def __exit__(self, *_):
         self.stop_workers()
+        for process in filter(None, [self.console, self.runner]):
+            _kill(process)
         self.sink.stop()
         if self.cluster:
             self.cluster.stop()
@@ -122,12 +210,9 @@ class Farm:
         if self.backend == 'sqlite':
             open(os.path.join(self.folder, 'farm.sqlite'), 'w').close()
         else:
-            self.python(
-                'from trytond import backend\n'
-                'from trytond.transaction import Transaction\n'
-                'with Transaction().start(None, 0, autocommit=True) as t:\n'
-                f'    t.database.create(t.connection, "{self.database}")\n',
-                pool=False)
+            subprocess.run(
+                [sys.executable, '-c', CREATE, self.config, self.database],
+                check=True)
         password = os.path.join(self.folder, 'password')
         with open(password, 'w') as fp:
             fp.write('a long password')
@@ -140,44 +225,46 @@ class Farm:
             # The e-mail address of the administrator is asked for
             input='\n', text=True, check=True, stdout=subprocess.DEVNULL)
 
-    def python(self, code, pool=True, check=True, wait=True):
-        "Run the code in a process, in a transaction of the database"
-        head = f'import trytond.config as config\nconfig.update_etc(' \
-            f'{[self.config]!r})\n'
-        if pool:
-            head += SETUP + (
-                f'Pool.start()\npool = Pool({self.database!r})\n'
-                f'with Transaction().start({self.database!r}, 0):\n'
-                '    pool.init()\n'
-                f'with Transaction().start({self.database!r}, 0) '
-                'as transaction:\n')
-            code = ''.join('    ' + line for line in code.splitlines(True))
-        process = subprocess.Popen(
-            [sys.executable, '-c', head + code], stdout=subprocess.PIPE,
-            text=True, start_new_session=True)
-        if not wait:
-            return process
-        output, _ = process.communicate()
-        if check and process.returncode:
-            raise RuntimeError(f"exit status {process.returncode}")
-        return output
+    def run(self, code, **variables):
+        "Run the code in a transaction and return its variable result"
+        if not self.console:
+            self.console = self._open_console(CONSOLE)
+        self.console.stdin.write(
+            json.dumps({'code': code, 'variables': variables}) + '\n')
+        self.console.stdin.flush()
+        line = self.console.stdout.readline()
+        if not line:
+            raise RuntimeError("the console has died")
+        answer = json.loads(line)
+        if 'error' in answer:
+            raise RuntimeError(answer['error'])
+        return answer['result']
+
+    def _open_console(self, code):
+        return subprocess.Popen(
+            [sys.executable, '-c', HEAD + code, self.config, self.database],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True)
 
     def prepare(self, count, template=TEMPLATE):
         "Create the parties and enter them into a running scenario"
-        self.python(
-            f'records({count})\nscenario({template!r})\n'
+        self.run(
+            'records(count)\n'
+            'scenario(template)\n'
             'transaction.commit()\n'
-            'pool.get("marketing.automation.scenario").trigger()\n')
+            'pool.get("marketing.automation.scenario").trigger()\n',
+            count=count, template=template)
 
-    def process(self, wait=True):
+    def process(self):
         "Run what the cron runs, and its tasks where there is no worker"
-        return self.python(
-            'pool.get("marketing.automation.record.activity").process()\n'
-            'transaction.commit()\n'
-            'from trytond.worker import run_task\n'
-            'while transaction.tasks:\n'
-            '    run_task(pool, transaction.tasks.pop())\n',
-            check=False, wait=wait)
+        self.run(PROCESS)
+
+    def start_process(self):
+        "Do it in a process of its own"
+        return self._open_console(
+            'with Transaction().start(database, 0) as transaction:\n'
+            + textwrap.indent(PROCESS, '    ')
+            + 'run_tasks(transaction)\n')
 
     def process_all(self):
         "Run what is due and wait until it is done"
@@ -188,15 +275,13 @@ class Farm:
 
     def _wait_tasks(self, timeout=60):
         "Wait until the workers have finished their tasks"
-        code = (
-            'import time\n'
-            'Queue = pool.get("ir.queue")\n'
-            f'end = time.monotonic() + {timeout}\n'
-            'while Queue.search([("finished_at", "=", None)], count=True):\n'
-            '    assert time.monotonic() < end\n'
-            '    transaction.commit()\n'
-            '    time.sleep(0.1)\n')
-        self.python(code)
+        end = time.monotonic() + timeout
+        while self.run(
+                'result = pool.get("ir.queue").search('
+                '[("finished_at", "=", None)], count=True)'):
+            if time.monotonic() > end:
+                raise TimeoutError("the workers have not finished")
+            time.sleep(0.1)
 
     @property
     def boot(self):
@@ -211,7 +296,7 @@ class Farm:
             self.start_workers()
         else:
             self.make_due()
-            self.runner = self.process(wait=False)
+            self.runner = self.start_process()
 
     def kill(self):
         "Kill a process that sends, return how many messages are uncertain"
@@ -242,44 +327,16 @@ class Farm:
         self.sink.reset()
         self.sink.listen()
         self.sink.clear()
-        self.python(
-            'cursor = transaction.connection.cursor()\n'
-            'for name in ["ir.queue", "marketing.automation.throttle", '
-            '"marketing.automation.record.activity", '
-            '"marketing.automation.record", "marketing.automation.link", '
-            '"marketing.automation.activity", '
-            '"marketing.automation.scenario", "party.contact_mechanism", '
-            '"party.party"]:\n'
-            '    table = pool.get(name).__table__()\n'
-            '    cursor.execute(*table.delete())\n')
+        self.run(RESET)
 
     def make_due(self):
         "Let everything that waits be due now, and the server be tried"
-        self.python(
-            'import datetime as dt\n'
-            'table = pool.get("marketing.automation.record.activity")'
-            '.__table__()\n'
-            'cursor = transaction.connection.cursor()\n'
-            'cursor.execute(*table.update([table.at], '
-            '[dt.datetime.now() - dt.timedelta(seconds=1)], '
-            'where=table.state == "waiting"))\n'
-            'table = pool.get("marketing.automation.throttle").__table__()\n'
-            'cursor.execute(*table.update([table.open_until], [None]))\n')
+        self.run(DUE)
 
     @property
     def states(self):
         "Return {state: count} of the record activities"
-        output = self.python(
-            'from sql.aggregate import Count\n'
-            'table = pool.get("marketing.automation.record.activity")'
-            '.__table__()\n'
-            'cursor = transaction.connection.cursor()\n'
-            'cursor.execute(*table.select(table.state, Count(), '
-            'group_by=[table.state]))\n'
-            'for state, count in cursor: print(state, count)\n')
-        return {
-            state: int(count)
-            for state, count in map(str.split, output.splitlines())}
+        return self.run(STATES)
 
     def run_until(self, count, timeout=120, due=True):
         "Go on processing until so many are done, return the states"
@@ -319,3 +376,5 @@ def _kill(process):
     except ProcessLookupError:
         pass
     process.wait()
+    for stream in filter(None, [process.stdin, process.stdout]):
+        stream.close()

@@ -156,10 +156,10 @@ class PostgreSQLFaultTestCase(FaultTestCase, unittest.TestCase):
     def test_two_crons(self):
         "Test runs at the same time"
         self.farm.prepare(COUNT)
-        processes = [self.farm.process(wait=False) for _ in range(3)]
+        processes = [self.farm.start_process() for _ in range(3)]
         self.farm.start_workers()
         for process in processes:
-            process.communicate()
+            process.wait()
         self.farm.run_until(COUNT)
 
         self.assertDelivered(COUNT)
