@@ -78,6 +78,8 @@ def _clauses(Model, value):
     for clause in value:
         if isinstance(clause, str):
             continue
+        if not isinstance(clause, (list, tuple)):
+            return gettext('marketing_automation.msg_domain_clauses')
         if clause and not (
                 isinstance(clause[0], str)
                 and clause[0] not in {'AND', 'OR'}):
@@ -171,6 +173,10 @@ def _expressions(value, Model):
         for child in vars(value).values():
             yield from _expressions(child, Model)
     elif isinstance(value, dict):
+        if '__class__' in value:
+            yield gettext(
+                'marketing_automation.msg_unknown_variable',
+                name=value['__class__'])
         for child in value.values():
             yield from _expressions(child, Model)
     elif isinstance(value, (list, tuple)):

@@ -74,11 +74,13 @@ def drain(until, ids=None):
     # Do not keep the snapshot of the task for all the time
     Transaction().commit()
     deadline = time.monotonic() + settings.drain_time()
+    due = Due(until, ids)
     with Relay() as relay:
-        for activity, states in _slices(Due(until, ids), deadline):
+        for activity, states in _slices(due, deadline):
             slice_ = Slice(activity, states, relay)
             try:
                 slice_.work()
+                due.is_limited |= slice_.is_limited
             except RelayDown as exception:
                 retry(Throttle.open, str(exception))
                 break
@@ -89,16 +91,26 @@ def drain(until, ids=None):
 
 def _slices(due, deadline):
     "Yield claimed (activity, {id: state}), the scenarios take turns"
-    while activities := retry(due.activities):
+    while time.monotonic() < deadline:
         is_idle = True
-        for activity in activities:
+        for activity in retry(due.activities):
             if time.monotonic() >= deadline:
                 return
             if states := retry(due.claim, activity):
                 is_idle = False
                 yield activity, states
-        if is_idle:
+        if is_idle and not due.is_limited:
             return
+        if is_idle:
+            due.is_limited = False
+            _wait_minute(deadline)
+
+
+def _wait_minute(deadline):
+    "Wait for the next minute, for which the limits leave room again"
+    now = dt.datetime.now()
+    wait = (schedule.next_minute(now) - now).total_seconds()
+    time.sleep(max(0, min(wait, deadline - time.monotonic())))
 
 
 def retry(func, *args):
@@ -130,6 +142,8 @@ class Due:
     def __init__(self, until, ids=None):
         self.until = until
         self.only = ids
+        # Something has been postponed by a limit
+        self.is_limited = False
 
     def _where(self, table):
         where = (table.state.in_(PENDING)
@@ -140,7 +154,9 @@ class Due:
         # What becomes due during a run is left to the next one, so that
         # activities without delay do not chase each other
         return (where
-            & (table.at <= self.until)
+            & ((table.at <= self.until)
+                | ((table.reason == 'limit')
+                    & (table.at <= dt.datetime.now())))
             & (table.create_date <= self.until))
 
     def _runnable(self):
@@ -234,6 +250,7 @@ class Slice:
         self.messages = {}
         self.sent = set()
         self.finished = []
+        self.is_limited = False
 
     def work(self):
         pool = Pool()
@@ -371,6 +388,7 @@ class Slice:
         self._release(held)
 
     def _postpone(self, message):
+        self.is_limited = True
         del self.messages[message.id]
         self.results[message.id] = {
             'at': schedule.next_minute(dt.datetime.now()),

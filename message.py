@@ -323,7 +323,8 @@ def html_to_text(html):
     "Return the text for readers that do not show HTML"
     converter = HTML2Text(bodywidth=0)
     converter.ignore_images = True
-    converter.single_line_break = False
+    # Tables make the layout
+    converter.ignore_tables = True
     text = converter.handle(html)
     return _link_space.sub('', text)
 

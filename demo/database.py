@@ -62,6 +62,7 @@ def set_up(password):
     "Create company and users"
     with transaction():
         company = _create_company()
+        _number_sales()
         _skip_wizards()
         _create_users(company, password)
         return company.id
@@ -88,6 +89,15 @@ def _create_company():
                 }])
     company, = Company.create([{'party': party.id, 'currency': euro.id}])
     return company
+
+
+def _number_sales():
+    pool = Pool()
+    ModelData = pool.get('ir.model.data')
+    Sequence = pool.get('ir.sequence')
+    Sequence.write(
+        [Sequence(ModelData.get_id('sale.sequence_sale'))],
+        {'prefix': 'MC-', 'padding': 4})
 
 
 def _skip_wizards():
@@ -265,7 +275,7 @@ class Shop:
             'lines': [('create', [
                         self._line(product)
                         for product in self.random.sample(
-                            self.products, self.random.randint(1, 4))])],
+                            self.products, self.random.randint(2, 4))])],
             }
 
     def _line(self, product):

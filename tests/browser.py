@@ -1,0 +1,152 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""The application and a real browser in one process
+
+The test drives the browser in a thread of its own while the main thread,
+which owns the connection to the database, answers the requests.
+"""
+import os
+import queue
+import threading
+from pathlib import Path
+
+from werkzeug.middleware.shared_data import SharedDataMiddleware
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+import trytond.config as config
+from trytond.wsgi import app
+
+__all__ = ['CHROMIUM', 'Server', 'browse', 'client', 'missing']
+
+CHROMIUM = os.environ.get('CHROMIUM', '/usr/bin/chromium')
+ARGUMENTS = [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    '--disable-background-networking', '--disable-component-update',
+    '--disable-sync']
+
+
+def client():
+    "Return the folder of the web client, or None"
+    for folder in [os.environ.get('SAO'), config.get('web', 'root')]:
+        if folder and Path(folder, 'dist', 'tryton-sao.js').exists():
+            return folder
+
+
+def missing(with_client=False):
+    "Return what is missing to run a browser, or None"
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        return "playwright is not installed"
+    if not Path(CHROMIUM).exists():
+        return f"no browser at {CHROMIUM}, set CHROMIUM"
+    if with_client and not client():
+        return "no web client, set SAO to the unpacked package tryton-sao"
+
+
+class _Handler(WSGIRequestHandler):
+
+    def log(self, type, message, *args):
+        pass
+
+
+class _Answer:
+    "A request on its way to the main thread"
+
+    def __init__(self, environ):
+        self.environ = environ
+        self.done = threading.Event()
+        self.start = None
+        self.body = b''
+
+    def run(self):
+        try:
+            self.body = b''.join(app(self.environ, self._start))
+        except Exception as exception:
+            self.start = '500 Internal Server Error', []
+            self.body = repr(exception).encode()
+        finally:
+            self.done.set()
+
+    def _start(self, status, headers, exc_info=None):
+        self.start = status, headers
+
+
+class Server:
+    "The application on a free port of loopback"
+
+    def __init__(self):
+        self.requests = queue.Queue()
+        self.server = make_server(
+            '127.0.0.1', 0, self._serve(), threaded=True,
+            request_handler=_Handler)
+        self.server.daemon_threads = True
+        self.url = f'http://127.0.0.1:{self.server.port}/'
+
+    def _serve(self):
+        folder = client()
+        if not folder:
+            return self._application
+        files = SharedDataMiddleware(self._application, {'/': folder})
+
+        def serve(environ, start_response):
+            if environ['PATH_INFO'] == '/':
+                environ['PATH_INFO'] = '/index.html'
+            return files(environ, start_response)
+        return serve
+
+    def _application(self, environ, start_response):
+        answer = _Answer(environ)
+        self.requests.put(answer)
+        answer.done.wait()
+        start_response(*answer.start)
+        return [answer.body]
+
+    def run(self, function):
+        "Answer requests until the function has returned in its thread"
+        result = []
+
+        def target():
+            try:
+                result.append((function(), None))
+            except BaseException as exception:
+                result.append((None, exception))
+            finally:
+                self.requests.put(None)
+
+        server = threading.Thread(
+            target=self.server.serve_forever, daemon=True)
+        thread = threading.Thread(target=target, daemon=True)
+        server.start()
+        thread.start()
+        try:
+            while answer := self.requests.get(timeout=300):
+                answer.run()
+        finally:
+            self.server.shutdown()
+        thread.join()
+        (value, exception), = result
+        if exception:
+            raise exception
+        return value
+
+
+def browse(server, function, **options):
+    """Return function(page) with a page of the browser
+
+    options -- of the context, such as viewport and java_script_enabled
+    """
+    from playwright.sync_api import sync_playwright
+
+    def run():
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+            try:
+                page = browser.new_context(**options).new_page()
+                page.set_default_timeout(30_000)
+                return function(page)
+            finally:
+                browser.close()
+    return server.run(run)

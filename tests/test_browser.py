@@ -1,0 +1,285 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""What people meet in a real browser: marketing and recipients"""
+import os
+import unittest
+from pathlib import Path
+
+from trytond.pool import Pool
+from trytond.tests.test_tryton import DB_NAME, activate_module, drop_db
+from trytond.transaction import Transaction
+from trytond.wsgi import Base64Converter
+
+from .browser import Server, browse, missing
+
+PASSWORD = "correct horse battery"
+TEMPLATE = (
+    '<html><body><h1>Hello ${record.name}</h1>'
+    '<p><a href="unsubscribe">Unsubscribe</a></p></body></html>')
+PHONE = {'width': 360, 'height': 640}
+# WCAG 2.2 success criterion 1.4.3
+CONTRAST = 4.5
+# Of each element with a text of its own: the text and the contrast of its
+# colour with the first opaque background below it
+CONTRASTS = '''() => {
+    const channels = (color) => color.match(/[\\d.]+/g).map(Number);
+    const luminance = (color) => {
+        const [r, g, b] = channels(color).slice(0, 3).map((c) => {
+            c /= 255;
+            return c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+        });
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const background = (element) => {
+        for (; element; element = element.parentElement) {
+            const color = getComputedStyle(element).backgroundColor;
+            const alpha = channels(color)[3];
+            if (alpha === undefined || alpha === 1) return color;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    const result = [];
+    for (const element of document.querySelectorAll('body *')) {
+        const own = [...element.childNodes].some(
+            (n) => n.nodeType === 3 && n.textContent.trim());
+        if (!own) continue;
+        const a = luminance(getComputedStyle(element).color);
+        const b = luminance(background(element));
+        result.push([
+            element.textContent.trim(),
+            (Math.max(a, b) + .05) / (Math.min(a, b) + .05)]);
+    }
+    return result;
+}'''
+OVERFLOW = '''() => document.documentElement.scrollWidth
+    - document.documentElement.clientWidth'''
+
+
+class _TestCase(unittest.TestCase):
+    with_client = False
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if reason := missing(cls.with_client):
+            raise unittest.SkipTest(reason)
+        drop_db()
+        activate_module('marketing_automation')
+        cls.addClassCleanup(drop_db)
+        with Transaction().start(DB_NAME, 1) as transaction:
+            cls.prepare()
+            transaction.commit()
+
+    @classmethod
+    def prepare(cls):
+        raise NotImplementedError
+
+    def browse(self, function, **options):
+        server = Server()
+
+        def run(page):
+            try:
+                return function(page, server.url)
+            except BaseException:
+                self._shoot(page, 'failed')
+                raise
+        return browse(server, run, **options)
+
+    def _shoot(self, page, name):
+        "Keep a picture of the page in the folder SCREENSHOTS, if it is set"
+        if folder := os.environ.get('SCREENSHOTS'):
+            page.screenshot(
+                path=Path(folder, f'{self._testMethodName}_{name}.png'))
+
+
+class ClientTestCase(_TestCase):
+    "Test the web client as a user of the group Marketing"
+    with_client = True
+
+    @classmethod
+    def prepare(cls):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        Item = pool.get('ir.module.config_wizard.item')
+        ModelData = pool.get('ir.model.data')
+        Party = pool.get('party.party')
+        Scenario = pool.get('marketing.automation.scenario')
+        User = pool.get('res.user')
+        Item.write(Item.search([]), {'state': 'done'})
+        User.create([{
+                    'name': "Marketing User",
+                    'login': 'marketing',
+                    'password': PASSWORD,
+                    'groups': [('add', [
+                                ModelData.get_id('marketing.group_marketing'),
+                                ])],
+                    }])
+        Party.create([{'name': name} for name in ["Zoë", "Bob", "Bill"]])
+        scenario, = Scenario.create([{
+                    'name': "Welcome",
+                    'model': 'party.party',
+                    'domain': '[["name", "!=", null]]',
+                    }])
+        email = {
+            'action': 'send_email',
+            'email_title': "Hello ${record.name}",
+            'email_template': TEMPLATE,
+            }
+        first, = Activity.create([{
+                    **email, 'name': "First", 'parent': str(scenario)}])
+        Activity.create([{
+                    **email, 'name': "Second", 'parent': str(first),
+                    'event': 'email_opened'}])
+
+    def test_scenario(self):
+        "Test the form of a scenario with its tree and the preview"
+        self.browse(self._scenario, viewport={'width': 1440, 'height': 900})
+
+    def _scenario(self, page, url):
+        errors = []
+        page.on('pageerror', lambda error: errors.append(error))
+        self._login(page, url)
+        self._open_menu(page)
+        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        count = page.locator('input[name=matching_count]:visible')
+        page.wait_for_function(
+            '''() => [...document.querySelectorAll(
+                'input[name=matching_count]')].some((i) => i.value == 3)''')
+        self._check_domain(page, count)
+        self._check_tree(page)
+        self._check_preview(page)
+        self._shoot(page, 'preview')
+        self.assertFalse(errors)
+
+    def _login(self, page, url):
+        page.goto(f'{url}#{DB_NAME}')
+        page.locator('input[name=login]').fill('marketing')
+        page.keyboard.press('Enter')
+        page.locator('input[type=password]:visible').fill(PASSWORD)
+        page.keyboard.press('Enter')
+
+    def _open_menu(self, page):
+        menu = page.locator('#menu')
+        menu.locator('tr', has_text="Marketing").first.locator(
+            '.expander').click()
+        menu.get_by_text("Scenarios", exact=True).click()
+
+    def _check_domain(self, page, count):
+        "What is typed counts at once and is kept when it is wrong"
+        domain = page.locator('textarea[name=domain_source]:visible')
+        self.assertEqual(domain.input_value(), "[('name', '!=', None)]")
+        domain.fill("[('name', 'like', 'B%')]")
+        domain.press('Tab')
+        page.wait_for_function(
+            '''() => [...document.querySelectorAll(
+                'input[name=matching_count]')].some((i) => i.value == 2)''')
+        wrong = "[('name', 'like', 'B%'"
+        domain.fill(wrong)
+        page.keyboard.press('Control+s')
+        dialog = page.locator('.modal-content:visible')
+        dialog.get_by_text("Write for example").wait_for()
+        dialog.get_by_text("OK", exact=True).click()
+        self.assertEqual(domain.input_value(), wrong)
+        domain.fill('[["name", "!=", null]]')
+        page.keyboard.press('Control+s')
+        page.get_by_text("Record saved").first.wait_for()
+        self.assertEqual(count.input_value(), '3')
+
+    def _check_tree(self, page):
+        row = page.locator('tr:visible', has_text="First")
+        row.locator('.expander').first.click()
+        page.locator('tr:visible', has_text="Second").wait_for()
+        row.locator('td', has_text="First").first.dblclick()
+
+    def _check_preview(self, page):
+        "The preview follows the template before it is saved"
+        template = page.locator('textarea[name=email_template]:visible')
+        frame = page.frame_locator('.form-document iframe')
+        frame.get_by_text("Hello Zoë").wait_for()
+        template.fill(TEMPLATE.replace("Hello", "Good morning"))
+        template.press('Tab')
+        frame.get_by_text("Good morning Zoë").wait_for()
+        template.fill(TEMPLATE.replace('record.name', 'record.nome'))
+        template.press('Tab')
+        frame.get_by_text('no field "nome"').wait_for()
+
+
+class UnsubscribeTestCase(_TestCase):
+    "Test the page of recipients"
+
+    @classmethod
+    def prepare(cls):
+        pool = Pool()
+        Party = pool.get('party.party')
+        Record = pool.get('marketing.automation.record')
+        Scenario = pool.get('marketing.automation.scenario')
+        parties = Party.create([{'name': "Alice"}, {'name': "Bob"}])
+        scenario, = Scenario.create([{
+                    'name': "Welcome", 'model': 'party.party'}])
+        cls.records = {
+            r.record.name: (r.id, r.uuid)
+            for r in Record.create([{
+                        'scenario': scenario.id, 'record': str(party)}
+                    for party in parties])}
+
+    def _url(self, base, name):
+        database = Base64Converter(None).to_url(DB_NAME)
+        return f'{base}m/{database}/unsubscribe?r={self.records[name][1]}'
+
+    def _is_blocked(self, name):
+        with Transaction().start(DB_NAME, 0, readonly=True):
+            Record = Pool().get('marketing.automation.record')
+            return Record(self.records[name][0]).blocked
+
+    def test_keyboard(self):
+        "Test to unsubscribe with the keyboard, without scripts, on a phone"
+        def unsubscribe(page, base):
+            page.goto(self._url(base, "Alice"))
+            self._shoot(page, 'asked')
+            page.keyboard.press('Tab')
+            page.keyboard.press('Enter')
+            page.get_by_role('status').wait_for()
+            self._shoot(page, 'done')
+
+        self.browse(unsubscribe, viewport=PHONE, java_script_enabled=False)
+
+        self.assertTrue(self._is_blocked("Alice"))
+        self.assertFalse(self._is_blocked("Bob"))
+
+    def test_readable(self):
+        "Test language, names, contrast and width of each state of the page"
+        def read(page, base):
+            page.goto(self._url(base, "Bob"))
+            self._check_readable(page)
+            page.get_by_role('button').first.click()
+            page.get_by_role('status').wait_for()
+            self._check_readable(page)
+            page.get_by_role('button').last.click()
+            page.get_by_role('status').wait_for()
+            self._check_readable(page)
+
+        self.browse(read, viewport=PHONE)
+
+        self.assertFalse(self._is_blocked("Bob"))
+
+    def _check_readable(self, page):
+        self.assertTrue(page.title())
+        self.assertEqual(page.locator('html').get_attribute('lang'), 'en')
+        self.assertEqual(page.get_by_role('heading', level=1).count(), 1)
+        self.assertLessEqual(page.evaluate(OVERFLOW), 0)
+        contrasts = page.evaluate(CONTRASTS)
+        self.assertTrue(contrasts)
+        for text, contrast in contrasts:
+            with self.subTest(text=text):
+                self.assertGreaterEqual(contrast, CONTRAST)
+        for button in page.get_by_role('button').all():
+            self.assertTrue(button.inner_text().strip())
+            # What a thumb hits, success criterion 2.5.8 asks for half of it
+            self.assertGreaterEqual(button.bounding_box()['height'], 44)
+            button.focus()
+            style = button.evaluate('(e) => getComputedStyle(e).outlineStyle')
+            self.assertNotEqual(style, 'none')
+
+
+del _TestCase

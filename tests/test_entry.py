@@ -1,0 +1,261 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+import datetime as dt
+import uuid
+from unittest.mock import patch
+
+from trytond.modules.marketing_automation import entry
+from trytond.pool import Pool
+from trytond.pyson import Eval, PYSONEncoder
+from trytond.tests.test_tryton import (
+    DB_NAME, TestCase, activate_module, drop_db)
+from trytond.transaction import Transaction
+
+
+class EntryTestCase(TestCase):
+    "Test how records enter, committed slice by slice"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        drop_db()
+        activate_module('marketing_automation')
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        drop_db()
+
+    def setUp(self):
+        super().setUp()
+        # As the crons do
+        transaction = Transaction().start(DB_NAME, 0)
+        self.addCleanup(transaction.stop, commit=False)
+        self.mark = uuid.uuid4().hex
+
+    def _scenario(self, count, **values):
+        "Return a running scenario with parties that match"
+        pool = Pool()
+        Party = pool.get('party.party')
+        Scenario = pool.get('marketing.automation.scenario')
+        Party.create([
+                {'name': f'{self.mark} {i}', **values} for i in range(count)])
+        scenario, = Scenario.create([{
+                    'name': self.mark,
+                    'model': 'party.party',
+                    'domain': f'[["name", "like", "{self.mark}%"]]',
+                    'state': 'running',
+                    }])
+        Transaction().commit()
+        return scenario
+
+    def _activity(self, scenario, **values):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        activity, = Activity.create([{
+                    'name': self.mark,
+                    'parent': str(scenario),
+                    **values}])
+        Transaction().commit()
+        return activity
+
+    def _error(self, scenario):
+        table = scenario.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.entry_error, where=table.id == scenario.id))
+        error, = cursor.fetchone()
+        return error
+
+    def _records(self, scenario):
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        return Record.search(
+            [('scenario', '=', scenario.id)], order=[('id', 'ASC')])
+
+    def _states(self, activity):
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        return [
+            (r.state, r.reason)
+            for r in RecordActivity.search(
+                [('activity', '=', activity.id)],
+                order=[('record', 'ASC')])]
+
+    def test_once(self):
+        "Test each record enters once, however often it is triggered"
+        scenario = self._scenario(7)
+        activity = self._activity(scenario)
+        with patch.object(entry, 'SLICE', 3):
+            for _ in range(3):
+                scenario.trigger([scenario])
+        records = self._records(scenario)
+        self.assertEqual(
+            [r.record.name for r in records],
+            [f'{self.mark} {i}' for i in range(7)])
+        self.assertEqual(self._states(activity), [('waiting', None)] * 7)
+        self.assertFalse(any(r.blocked for r in records))
+        self.assertEqual(len({r.uuid for r in records}), 7)
+        for record in records:
+            self.assertRegex(record.uuid, r'\A[0-9a-f]{32}\Z')
+
+    def test_interrupted(self):
+        "Test an interrupted run is continued by the next one"
+        scenario = self._scenario(10)
+        activity = self._activity(scenario)
+        upto = entry._Entry._upto
+        calls = []
+
+        def interrupt(self, *args):
+            calls.append(args)
+            if len(calls) == 3:
+                raise Exception("power cut")
+            return upto(self, *args)
+
+        with patch.object(entry, 'SLICE', 3), \
+                patch.object(entry._Entry, '_upto', interrupt), \
+                self.assertLogs(entry.logger, 'ERROR'):
+            scenario.trigger([scenario])
+        self.assertEqual(len(self._records(scenario)), 6)
+        self.assertEqual(len(self._states(activity)), 6)
+        self.assertEqual(self._error(scenario), "power cut")
+
+        with patch.object(entry, 'SLICE', 3):
+            scenario.trigger([scenario])
+        self.assertEqual(len(self._records(scenario)), 10)
+        self.assertEqual(self._states(activity), [('waiting', None)] * 10)
+        self.assertIsNone(self._error(scenario))
+
+    def test_statements(self):
+        "Test the number of statements does not grow with the records"
+        counts = []
+        for size in [5, 50]:
+            self.mark = uuid.uuid4().hex
+            scenario = self._scenario(size)
+            self._activity(scenario)
+            counts.append(self._count(scenario.trigger, [scenario]))
+            self.assertEqual(len(self._records(scenario)), size)
+        self.assertEqual(*counts)
+
+    def _count(self, func, *args):
+        "Return the number of statements that the call executes"
+        class Connection:
+            def __init__(self, connection):
+                self.connection = connection
+                self.count = 0
+
+            def __getattr__(self, name):
+                return getattr(self.connection, name)
+
+            def cursor(self, *args, **kwargs):
+                self.count += 1
+                return self.connection.cursor(*args, **kwargs)
+
+        transaction = Transaction()
+        connection = Connection(transaction.connection)
+        with patch.object(transaction, 'connection', connection):
+            func(*args)
+        self.assertTrue(connection.count)
+        return connection.count
+
+    def test_condition(self):
+        "Test who does not fulfil the condition is skipped"
+        scenario = self._scenario(5)
+        condition = PYSONEncoder().encode(
+            Eval('self', {}).get('name') != f'{self.mark} 2')
+        activity = self._activity(scenario, condition=condition)
+        with patch.object(entry, 'SLICE', 2):
+            scenario.trigger([scenario])
+        self.assertEqual(self._states(activity), [
+                ('waiting', None), ('waiting', None),
+                ('skipped', 'condition'),
+                ('waiting', None), ('waiting', None)])
+
+    def test_condition_fails(self):
+        "Test a condition that fails on one record keeps no other out"
+        pool = Pool()
+        Party = pool.get('party.party')
+        scenario = self._scenario(4)
+        party, = Party.search([('name', '=', f'{self.mark} 1')])
+        Party.write([party], {'code': None})
+        # A text can not be compared with a number, nothing can
+        activity = self._activity(
+            scenario, condition=PYSONEncoder().encode(
+                Eval('self', {}).get('code', 0) > 0))
+        scenario.trigger([scenario])
+        self.assertEqual(len(self._states(activity)), 4)
+        self.assertIsNone(self._error(scenario))
+
+    def test_delay(self):
+        "Test a first activity waits for its delay"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        scenario = self._scenario(1)
+        activity = self._activity(scenario, delay=dt.timedelta(days=3))
+        before = dt.datetime.now().replace(microsecond=0)
+        scenario.trigger([scenario])
+        record_activity, = RecordActivity.search([
+                ('activity', '=', activity.id)])
+        wait = record_activity.at - before
+        self.assertLessEqual(dt.timedelta(days=3), wait)
+        self.assertLess(wait, dt.timedelta(days=3, minutes=5))
+
+    def test_unsubscribed(self):
+        "Test who has unsubscribed does not enter"
+        pool = Pool()
+        Party = pool.get('party.party')
+        scenario = self._scenario(4)
+        first, second, third, fourth = Party.search(
+            [('name', 'like', self.mark + '%')], order=[('name', 'ASC')])
+        first.marketing_unsubscribed = True
+        second.marketing_scenario_unsubscribed = [scenario]
+        other = self._scenario(0)
+        third.marketing_scenario_unsubscribed = [other]
+        Party.save([first, second, third])
+        Transaction().commit()
+        scenario.trigger([scenario])
+        self.assertEqual(
+            {r.record for r in self._records(scenario)}, {third, fourth})
+        self.assertEqual(scenario.matching_count, 2)
+
+    def test_inactive(self):
+        "Test inactive records do not enter"
+        scenario = self._scenario(2, active=False)
+        scenario.trigger([scenario])
+        self.assertEqual(self._records(scenario), [])
+
+    def test_not_running(self):
+        "Test only running scenarios take records in"
+        pool = Pool()
+        Scenario = pool.get('marketing.automation.scenario')
+        scenario = self._scenario(2)
+        for state in ['draft', 'stopped']:
+            Scenario.write([scenario], {'state': state})
+            Scenario.trigger()
+            self.assertEqual(self._records(scenario), [])
+        Scenario.write([scenario], {'state': 'running'})
+        Scenario.trigger()
+        self.assertEqual(len(self._records(scenario)), 2)
+
+    def test_failing(self):
+        "Test a scenario that fails stops no other and says why"
+        pool = Pool()
+        Scenario = pool.get('marketing.automation.scenario')
+        scenarios = [self._scenario(1) for _ in range(3)]
+        table = Scenario.__table__()
+        Transaction().connection.cursor().execute(*table.update(
+                [table.domain], ['[["nome", "=", 1]]'],
+                where=table.id == scenarios[1].id))
+        Transaction().commit()
+        scenarios = Scenario.browse(scenarios)
+        with self.assertLogs(entry.logger, 'ERROR'):
+            Scenario.trigger(scenarios)
+        self.assertEqual(
+            [len(self._records(s)) for s in scenarios], [3, 0, 3])
+        errors = [s.entry_error for s in Scenario.browse(scenarios)]
+        self.assertIn('nome', errors[1])
+        self.assertEqual([errors[0], errors[2]], [None, None])
+        Scenario.stop(scenarios)
+        Transaction().commit()

@@ -1,0 +1,491 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+import email.policy
+import re
+import unittest
+from email import message_from_bytes
+from unittest.mock import patch
+from urllib.parse import parse_qs, urlsplit
+
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import html
+
+from trytond.modules.marketing_automation import message, signature
+from trytond.modules.marketing_automation.exceptions import Failure, Skip
+from trytond.pool import Pool
+from trytond.tests.test_tryton import (
+    TestCase, activate_module, drop_db, with_transaction)
+from trytond.transaction import Transaction
+
+from .tools import BASE, configure
+
+BODY = (
+    '<html xmlns:py="http://genshi.edgewall.org/"><body>%s</body></html>')
+
+
+class FunctionTestCase(unittest.TestCase):
+    "Test the functions that need no database"
+
+    @given(st.text())
+    def test_one_line(self, value):
+        "Test one line has no end of line"
+        result = message.one_line(value)
+        self.assertLessEqual(len(result.splitlines()), 1)
+        self.assertNotIn('\0', result)
+        self.assertEqual(message.one_line(result), result)
+
+    def test_is_http(self):
+        "Test what is followed over HTTP"
+        for url, expected in [
+                ('http://example.com', True),
+                ('HTTPS://example.com', True),
+                ('mailto:a@example.com', False),
+                ('tel:+32', False),
+                ('#anchor', False),
+                ('/path', False),
+                ('javascript:alert(1)', False),
+                ('httpx://example.com', False),
+                ('', False),
+                ]:
+            with self.subTest(url=url):
+                self.assertEqual(message.is_http(url), expected)
+
+    def test_parse_address(self):
+        "Test which senders are taken"
+        for source, expected in [
+                ('a@example.com', ('', 'a@example.com')),
+                ('Shop <a@example.com>', ('Shop', 'a@example.com')),
+                ('"Shop, Ltd" <a@example.com>',
+                    ('Shop, Ltd', 'a@example.com')),
+                ('Läden <a@exämple.com>', ('Läden', 'a@exämple.com')),
+                ]:
+            with self.subTest(source=source):
+                self.assertEqual(message.parse_address(source), expected)
+        for source in [
+                '', 'Shop', '<>', 'a@', '@example.com', 'a b@example.com',
+                'a@example.com, b@example.com',
+                'Shop <a@example.com>\nBcc: b@example.com',
+                'Shop\r\nBcc: <a@example.com>', 'a@@example.com',
+                'a' * 65 + '@example.com']:
+            with self.subTest(source=source):
+                self.assertEqual(message.parse_address(source)[1], '')
+
+    def test_html_to_text(self):
+        "Test the text says what the HTML says"
+        text = message.html_to_text(
+            '<html><head><title>T</title><style>p {}</style></head><body>'
+            '<h1>Title</h1><p>One &amp; two</p><ul><li>Item</li></ul>'
+            '<a href="https://example.com/x">\n link \n</a>'
+            '<img src="https://example.com/i.png" alt="picture"/>'
+            '</body></html>')
+        for part in ["Title", "One & two", "Item",
+                "[link](https://example.com/x)"]:
+            self.assertIn(part, text)
+        for part in ['p {}', '<', 'i.png']:
+            self.assertNotIn(part, text)
+
+
+class MessageTestCase(TestCase):
+    "Test what is sent"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        drop_db()
+        activate_module('marketing_automation')
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        drop_db()
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(patch.stopall)
+        configure('marketing',
+            automation_base=BASE, email_from="Shop <shop@example.com>")
+
+    def _record_activity(
+            self, template, title="Title", name="Name",
+            address='name@example.org', party=None, scenario=None,
+            **activity):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        Party = pool.get('party.party')
+        Record = pool.get('marketing.automation.record')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        Scenario = pool.get('marketing.automation.scenario')
+        scenario, = Scenario.create([{
+                    'name': "Scenario",
+                    'model': 'party.party',
+                    'state': 'running',
+                    **(scenario or {})}])
+        activity, = Activity.create([{
+                    'name': "Activity",
+                    'parent': str(scenario),
+                    'action': 'send_email',
+                    'email_title': title,
+                    'email_template': template,
+                    **activity}])
+        party, = Party.create([{
+                    'name': name,
+                    'contact_mechanisms': [('create', [{
+                                    'type': 'email',
+                                    'value': address,
+                                    }])] if address else [],
+                    **(party or {})}])
+        record, = Record.create([{
+                    'scenario': scenario.id,
+                    'record': str(party),
+                    }])
+        record_activity, = RecordActivity.create([{
+                    'record': record.id,
+                    'activity': activity.id,
+                    'at': '2026-01-01 00:00:00',
+                    }])
+        return record_activity
+
+    def _compose(self, record_activity):
+        pool = Pool()
+        Link = pool.get('marketing.automation.link')
+        outbox = message.Outbox()
+        outbox.compose(record_activity.activity, record_activity)
+        ids = Link.get_ids(outbox.urls) if outbox.urls else {}
+        draft, = outbox.drafts
+        return outbox.seal(draft, ids)
+
+    def _message(self, *args, **kwargs):
+        "Return the composed message, parsed"
+        sealed = self._compose(self._record_activity(*args, **kwargs))
+        return message_from_bytes(sealed.data, policy=email.policy.default)
+
+    def _links(self, msg):
+        tree = html.fromstring(msg.get_body(('html',)).get_content())
+        return [str(h) for h in tree.xpath('//a/@href')]
+
+    def _pixels(self, msg):
+        tree = html.fromstring(msg.get_body(('html',)).get_content())
+        return tree.xpath('//img[@width="1"]/@src')
+
+    def _urls(self):
+        pool = Pool()
+        Link = pool.get('marketing.automation.link')
+        return sorted(link.url for link in Link.search([]))
+
+    def _verify(self, purpose, url, count=2):
+        pool = Pool()
+        Configuration = pool.get('marketing.automation.configuration')
+        token = urlsplit(url).path.rpartition('/')[2].removesuffix('.gif')
+        return signature.verify(
+            Configuration.get_secret(), purpose, token, count)
+
+    @with_transaction()
+    def test_links(self):
+        "Test which targets are tracked"
+        msg = self._message(BODY % (
+                '<a href="https://example.com/">1</a>'
+                '<a href=" HTTP://example.com/2 ">2</a>'
+                '<a href="https://example.com/">again</a>'
+                '<a href="mailto:a@example.com">3</a>'
+                '<a href="tel:+32">4</a>'
+                '<a href="#top">5</a>'
+                '<a name="top">6</a>'
+                '<a href="unsubscribe">7</a>'))
+        links = self._links(msg)
+        self.assertEqual(
+            [u.startswith(BASE + 'm/') for u in links],
+            [True, True, True, False, False, False, True])
+        self.assertEqual(links[0], links[2])
+        self.assertEqual(
+            self._urls(), ['HTTP://example.com/2', 'https://example.com/'])
+
+    @with_transaction()
+    def test_short(self):
+        "Test a URL can be shortened anywhere, also as target of a link"
+        msg = self._message(BODY % (
+                "<a href=\"${short('https://example.com/a')}\">1</a>"
+                "<p>${short('https://example.com/b')}</p>"
+                "<p>${short('mailto:a@example.com')}</p>"))
+        self.assertEqual(
+            self._urls(), ['https://example.com/a', 'https://example.com/b'])
+        link, = self._links(msg)
+        self.assertTrue(link.startswith(BASE + 'm/'))
+        content = msg.get_body(('html',)).get_content()
+        self.assertNotIn('.invalid', content)
+        self.assertNotIn('.invalid', msg.get_body(('plain',)).get_content())
+        self.assertIn('mailto:a@example.com', content)
+
+    @with_transaction()
+    def test_short_title(self):
+        "Test a URL can be shortened in the title"
+        msg = self._message(
+            BODY % '', title="See ${short('https://example.com/')}")
+        self.assertTrue(msg['Subject'].startswith(f'See {BASE}m/'))
+
+    @with_transaction()
+    def test_url_kept(self):
+        "Test a URL reaches its link unchanged"
+        urls = [
+            'https://example.com/?a=1&b=2&copy=3&amp=4',
+            'https://example.com/ü/%C3%BC?q=é#x',
+            'https://example.com/' + 'a' * 3000,
+            'https://user@example.com:8443/path;p?q=%20+"\'',
+            ]
+        quoted = [
+            u.replace('&', '&amp;').replace('"', '&quot;') for u in urls]
+        for template in [
+                BODY % ''.join(f'<a href="{u}">x</a>' for u in quoted),
+                '<mjml><mj-body><mj-section><mj-column>%s</mj-column>'
+                '</mj-section></mj-body></mjml>' % ''.join(
+                    f'<mj-button href="{u}">x</mj-button>' for u in quoted),
+                '<mjml><mj-body><mj-section><mj-column><mj-text>%s</mj-text>'
+                '</mj-column></mj-section></mj-body></mjml>' % ''.join(
+                    f'<a href="{u}">x</a>' for u in quoted),
+                ]:
+            with self.subTest(template=template[:60]):
+                pool = Pool()
+                Link = pool.get('marketing.automation.link')
+                Link.delete(Link.search([]))
+                self._message(template)
+                self.assertEqual(self._urls(), sorted(urls))
+
+    @with_transaction()
+    def test_tokens(self):
+        "Test what the tokens tell"
+        record_activity = self._record_activity(BODY % (
+                '<a href="https://example.com/">x</a>'
+                '<a href="unsubscribe|https://example.com/bye">y</a>'))
+        sealed = self._compose(record_activity)
+        msg = message_from_bytes(sealed.data, policy=email.policy.default)
+        click, unsubscribe = self._links(msg)
+        link_id, sent_id = self._verify('click', click)
+        self.assertEqual(sent_id, record_activity.id)
+        pixel, = self._pixels(msg)
+        self.assertEqual(
+            self._verify('open', pixel),
+            (record_activity.activity.id, record_activity.id))
+        query = parse_qs(urlsplit(unsubscribe).query)
+        self.assertEqual(query['r'], [record_activity.record.uuid])
+        pool = Pool()
+        Unsubscription = pool.get('marketing.automation.unsubscription')
+        self.assertEqual(
+            Unsubscription.find(query['r'][0], query['t'][0]), (
+                record_activity.record, record_activity.activity,
+                'https://example.com/bye'))
+
+    @with_transaction()
+    def test_aggregate(self):
+        "Test only the activity is known without individual tracking"
+        msg = self._message(
+            BODY % '<a href="https://example.com/">x</a>',
+            scenario={'tracking': 'aggregate'})
+        link, = self._links(msg)
+        self.assertEqual(self._verify('click', link)[1], 0)
+        pixel, = self._pixels(msg)
+        self.assertEqual(self._verify('open', pixel)[1], 0)
+
+    @with_transaction()
+    def test_no_tracking(self):
+        "Test nothing is tracked where nobody may be"
+        template = BODY % (
+            '<a href="https://example.com/">x</a>'
+            "<p>${short('https://example.com/s')}</p>"
+            '<a href="unsubscribe">y</a>')
+        for values in [
+                {'scenario': {'tracking': 'none'}},
+                {'party': {'marketing_tracking_refused': True}},
+                ]:
+            with self.subTest(**values):
+                msg = self._message(template, **values)
+                link, unsubscribe = self._links(msg)
+                self.assertEqual(link, 'https://example.com/')
+                self.assertIn('unsubscribe?', unsubscribe)
+                self.assertEqual(self._pixels(msg), [])
+                self.assertIn(
+                    'https://example.com/s',
+                    msg.get_body(('html',)).get_content())
+                self.assertTrue(msg['List-Unsubscribe'])
+        self.assertEqual(self._urls(), [])
+
+    @with_transaction()
+    def test_headers_not_injected(self):
+        "Test a name can add no header"
+        name = "Name\r\nBcc: victim@example.com\n\nBody\u2028x\x00"
+        msg = self._message(
+            BODY % '<p>${record.name}</p>', title="Hi ${record.name}",
+            name=name)
+        self.assertIsNone(msg['Bcc'])
+        self.assertEqual(len(msg['To'].addresses), 1)
+        self.assertIn("Bcc: victim@example.com Body", msg['Subject'])
+        self.assertEqual(
+            msg.get_body(('html',)).get_content().count('<p>'), 1)
+
+    @with_transaction()
+    def test_escaped(self):
+        "Test what is in a record is no HTML"
+        msg = self._message(
+            BODY % '<p title="${record.name}">${record.name}</p>',
+            name='<a href="https://evil.example.com/">"&amp;</a>')
+        self.assertEqual(self._links(msg), [])
+        tree = html.fromstring(msg.get_body(('html',)).get_content())
+        paragraph, = tree.xpath('//p')
+        self.assertEqual(
+            paragraph.text_content(),
+            '<a href="https://evil.example.com/">"&amp;</a>')
+        self.assertEqual(paragraph.get('title'), paragraph.text_content())
+
+    @with_transaction()
+    def test_placeholder_not_guessed(self):
+        "Test a template can not write what stands for a link"
+        msg = self._message(BODY % (
+                '<a href="https://0123456789abcdef.invalid/link/0">x</a>'
+                '<p>https://0123456789abcdef.invalid/unsubscribe/0</p>'))
+        self.assertEqual(
+            self._urls(), ['https://0123456789abcdef.invalid/link/0'])
+        self.assertIn(
+            'https://0123456789abcdef.invalid/unsubscribe/0',
+            msg.get_body(('html',)).get_content())
+
+    @with_transaction()
+    def test_headers(self):
+        "Test the headers mail servers ask for"
+        record_activity = self._record_activity(BODY % '')
+        sealed = self._compose(record_activity)
+        msg = message_from_bytes(sealed.data, policy=email.policy.default)
+        self.assertEqual(msg['From'], 'Shop <shop@example.com>')
+        self.assertEqual(
+            (sealed.sender, sealed.recipient),
+            ('shop@example.com', 'name@example.org'))
+        self.assertRegex(msg['Message-ID'], r'\A<[^<>@\s]+@[^<>@\s]+>\Z')
+        self.assertRegex(
+            msg['List-Unsubscribe'], rf'\A<{BASE}m/[^<>\s]+>\Z')
+        self.assertEqual(
+            msg['List-Unsubscribe-Post'], 'List-Unsubscribe=One-Click')
+        self.assertRegex(msg['List-Id'], r'<[^<>@\s]+>\Z')
+        self.assertEqual(msg['Auto-Submitted'], 'auto-generated')
+        self.assertEqual(msg['MIME-Version'], '1.0')
+        self.assertEqual(msg.get_content_type(), 'multipart/alternative')
+        self.assertEqual(
+            [p.get_content_type() for p in msg.iter_parts()],
+            ['text/plain', 'text/html'])
+        for name in ['From', 'To', 'Subject', 'Date', 'Message-ID']:
+            self.assertEqual(len(msg.get_all(name)), 1)
+
+    @with_transaction()
+    def test_message_id(self):
+        "Test a message that is composed again has the same Message-ID"
+        record_activity = self._record_activity(BODY % '')
+        first, second = [
+            message_from_bytes(self._compose(record_activity).data)
+            for _ in range(2)]
+        self.assertEqual(first['Message-ID'], second['Message-ID'])
+        other = self._message(BODY % '')
+        self.assertNotEqual(first['Message-ID'], other['Message-ID'])
+
+    @with_transaction()
+    def test_lines(self):
+        "Test no line is longer than a mail server takes (RFC 5322 2.1.1)"
+        sealed = self._compose(self._record_activity(
+                BODY % ('<p>' + 'ä' * 5000 + 'a' * 5000 + '</p>'),
+                title="Ü" * 200 + ' a' * 400))
+        lines = sealed.data.split(b'\r\n')
+        self.assertLessEqual(max(map(len, lines)), 998)
+        self.assertNotIn(b'\n', b''.join(lines))
+        head, _, _ = sealed.data.partition(b'\r\n\r\n')
+        self.assertTrue(head.isascii())
+        # RFC 8058: what is signed must be in one piece
+        self.assertTrue(re.search(
+                rb'\r\nList-Unsubscribe: <[^\s<>]+>\r\n', sealed.data))
+
+    @with_transaction()
+    def test_addresses(self):
+        "Test addresses outside of ASCII"
+        for address, expected in [
+                ('a@bücher.example', 'a@xn--bcher-kva.example'),
+                ('jörg@example.org', 'jörg@example.org'),
+                ]:
+            with self.subTest(address=address):
+                sealed = self._compose(self._record_activity(
+                        BODY % '', address=address, name="Jörg"))
+                self.assertEqual(sealed.recipient, expected)
+                policy = email.policy.default.clone(utf8=True)
+                msg = message_from_bytes(sealed.data, policy=policy)
+                to, = msg['To'].addresses
+                self.assertEqual(to.addr_spec, expected)
+                self.assertEqual(to.display_name, "Jörg")
+
+    @with_transaction()
+    def test_archive(self):
+        "Test what is filed"
+        record_activity = self._record_activity(
+            BODY % '', title="Grüße", name="Jörg")
+        archive = self._compose(record_activity).archive
+        self.assertEqual(archive['recipients'], 'Jörg <name@example.org>')
+        self.assertEqual(archive['address'], 'name@example.org')
+        self.assertEqual(archive['subject'], "Grüße")
+        self.assertEqual(
+            archive['resource'], str(record_activity.record.record))
+
+    def _set_address(self, record_activity, address):
+        mechanism, = record_activity.record.record.contact_mechanisms
+        table = mechanism.__table__()
+        Transaction().connection.cursor().execute(*table.update(
+                [table.value], [address], where=table.id == mechanism.id))
+        Transaction().counter += 1
+
+    @with_transaction()
+    def test_invalid_address(self):
+        "Test an address that is none ends before the mail server"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        for address in [
+                'name', 'name@', '@example.org', 'a b@example.org',
+                'a@example.org, b@example.org', 'a@example.org\nBcc: b@x.org',
+                '<a@example.org>', 'a@@example.org',
+                'a' * 65 + '@example.org']:
+            with self.subTest(address=address):
+                record_activity = self._record_activity(BODY % '')
+                self._set_address(record_activity, address)
+                with self.assertRaises(Failure) as context:
+                    with Transaction().set_context(address=address):
+                        self._compose(RecordActivity(record_activity.id))
+                self.assertEqual(context.exception.reason, 'address')
+
+    @with_transaction()
+    def test_skipped(self):
+        "Test why there may be nothing to send"
+        pool = Pool()
+        Party = pool.get('party.party')
+        for reason, values in [
+                ('no_address', {'address': None}),
+                ('unsubscribed', {
+                        'party': {'marketing_unsubscribed': True}}),
+                ]:
+            with self.subTest(reason=reason):
+                record_activity = self._record_activity(BODY % '', **values)
+                with self.assertRaises(Skip) as context:
+                    self._compose(record_activity)
+                self.assertEqual(context.exception.reason, reason)
+        record_activity = self._record_activity(BODY % '')
+        Party.delete([record_activity.record.record])
+        with self.assertRaises(Skip) as context:
+            self._compose(
+                record_activity.__class__(record_activity.id))
+        self.assertEqual(context.exception.reason, 'deleted')
+
+    @with_transaction()
+    def test_failure(self):
+        "Test a template that fails tells why"
+        for template, title in [
+                (BODY % '${1 / 0}', "Title"),
+                (BODY % '', "Title ${record.lang.name}"),
+                (BODY % '${record.lang.name}', "Title"),
+                ]:
+            with self.subTest(template=template, title=title):
+                with self.assertRaises(Failure) as context:
+                    self._message(template, title=title)
+                self.assertEqual(context.exception.reason, 'template')
+                self.assertTrue(context.exception.detail)

@@ -1,0 +1,284 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+from trytond.modules.party.exceptions import EraseError
+from trytond.pool import Pool
+from trytond.tests.test_tryton import (
+    TestCase, activate_module, drop_db, with_transaction)
+from trytond.transaction import Transaction, inactive_records
+
+TEMPLATE = (
+    '<html><body><a href="https://example.org/">x</a>'
+    '<a href="unsubscribe">y</a></body></html>')
+
+
+class PartyTestCase(TestCase):
+    "Test what becomes of parties in marketing automation"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        drop_db()
+        activate_module('marketing_automation')
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        drop_db()
+
+    def _scenarios(self, count=1):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        Scenario = pool.get('marketing.automation.scenario')
+        scenarios = Scenario.create([{
+                    'name': f'Scenario {i}',
+                    'model': 'party.party',
+                    'state': 'running',
+                    } for i in range(count)])
+        Activity.create([{
+                    'name': s.name,
+                    'parent': str(s),
+                    'action': 'send_email',
+                    'email_title': "Title",
+                    'email_template': TEMPLATE,
+                    } for s in scenarios])
+        return scenarios
+
+    def _party(self, name):
+        pool = Pool()
+        Party = pool.get('party.party')
+        party, = Party.create([{
+                    'name': name,
+                    'contact_mechanisms': [('create', [{
+                                    'type': 'email',
+                                    'value': f'{name.lower()}@example.org',
+                                    }])],
+                    }])
+        return party
+
+    def _send(self, scenario, party):
+        "Store what an e-mail leaves behind, return record, activity, e-mail"
+        pool = Pool()
+        Address = pool.get('ir.email.address')
+        Email = pool.get('ir.email')
+        Hit = pool.get('marketing.automation.hit')
+        Link = pool.get('marketing.automation.link')
+        Record = pool.get('marketing.automation.record')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        activity, = scenario.activities
+        record, = Record.create([{
+                    'scenario': scenario.id,
+                    'record': str(party),
+                    }])
+        record_activity, = RecordActivity.create([{
+                    'record': record.id,
+                    'activity': activity.id,
+                    'state': 'done',
+                    'at': '2026-01-01 00:00:00',
+                    'detail': f'250 {party.name}@example.org',
+                    }])
+        ids = Link.get_ids({(activity.id, 'https://example.org/')})
+        Hit.create([{
+                    'at': '2026-01-01 00:00:00',
+                    'activity': activity.id,
+                    'record_activity': record_activity.id,
+                    'link': id_,
+                    'verdict': 'human',
+                    'settled': True,
+                    } for id_ in [None, *ids.values()]])
+        address = f'{party.name.lower()}@example.org'
+        Email.file_marketing([{
+                    'resource': str(party),
+                    'recipients': f'{party.name} <{address}>',
+                    'address': address,
+                    'subject': f'Hello {party.name}',
+                    'message_id': f'<{record.id}@example.com>',
+                    'marketing_automation_activity': activity.id,
+                    'marketing_automation_record': record.id,
+                    }])
+        email, = Email.search([
+                ('marketing_automation_record', '=', record.id)])
+        self.assertTrue(Address.search([('email', '=', email.id)]))
+        return record, record_activity, email
+
+    def _erase(self, party):
+        pool = Pool()
+        Erase = pool.get('party.erase', type='wizard')
+        session, _, _ = Erase.create()
+        wizard = Erase(session)
+        wizard.ask.party = party
+        wizard.transition_erase()
+
+    def _everything(self, *columns):
+        "Return all the values of the columns (model, name)"
+        pool = Pool()
+        values = []
+        for model, name in columns:
+            table = pool.get(model).__table__()
+            cursor = Transaction().connection.cursor()
+            cursor.execute(*table.select(getattr(table, name)))
+            values.extend(str(v) for v, in cursor if v)
+        return values
+
+    @with_transaction()
+    def test_erase(self):
+        "Test nothing that tells of an erased party stays"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        Party = pool.get('party.party')
+        scenario, = self._scenarios()
+        party, other = self._party("Erased"), self._party("Staying")
+        _, record_activity, _ = self._send(scenario, party)
+        _, other_activity, other_email = self._send(scenario, other)
+        Party.write([party], {'active': False})
+        self._erase(party)
+        values = self._everything(
+            ('ir.email', 'recipients'), ('ir.email', 'subject'),
+            ('ir.email', 'message_id'), ('ir.email.address', 'address'),
+            ('marketing.automation.record.activity', 'detail'),
+            ('party.party', 'name'), ('party.contact_mechanism', 'value'))
+        self.assertFalse([v for v in values if 'erased' in v.lower()])
+        self.assertTrue([v for v in values if 'staying' in v.lower()])
+        self.assertEqual(
+            self._everything(('ir.email', 'message_id')),
+            [other_email.message_id])
+        self.assertEqual(
+            Hit.search([('record_activity', '=', record_activity.id)]), [])
+        self.assertEqual(
+            len(Hit.search([('record_activity', '=', other_activity.id)])), 2)
+
+    @with_transaction()
+    def test_erase_counts(self):
+        "Test what an erased party has done still counts"
+        pool = Pool()
+        Party = pool.get('party.party')
+        scenario, = self._scenarios()
+        party = self._party("Erased")
+        self._send(scenario, party)
+        activity, = scenario.activities
+        Party.write([party], {'active': False})
+        self._erase(party)
+        activity = activity.__class__(activity.id)
+        self.assertEqual(activity.record_count, 1)
+
+    @with_transaction()
+    def test_erase_active(self):
+        "Test an active party is not erased"
+        party = self._party("Active")
+        with self.assertRaises(EraseError):
+            self._erase(party)
+
+    def _replace(self, source, destination):
+        pool = Pool()
+        Replace = pool.get('party.replace', type='wizard')
+        session, _, _ = Replace.create()
+        wizard = Replace(session)
+        wizard.ask.source = source
+        wizard.ask.destination = destination
+        with Transaction().set_context(_skip_warnings=True):
+            wizard.transition_replace()
+
+    @with_transaction()
+    def test_replace(self):
+        "Test the replacement goes on where the party was"
+        scenario, = self._scenarios()
+        source, destination = self._party("Source"), self._party("Target")
+        record, _, _ = self._send(scenario, source)
+        self._replace(source, destination)
+        record = record.__class__(record.id)
+        self.assertEqual(record.record, destination)
+        self.assertFalse(record.blocked)
+
+    @with_transaction()
+    def test_replace_both(self):
+        "Test a replacement that is in the scenario already stays alone in it"
+        scenario, other = self._scenarios(2)
+        source, destination = self._party("Source"), self._party("Target")
+        old, _, _ = self._send(scenario, source)
+        own, _, _ = self._send(scenario, destination)
+        moved, _, _ = self._send(other, source)
+        self._replace(source, destination)
+        old, own, moved = own.__class__.browse([old, own, moved])
+        self.assertEqual(own.record, destination)
+        self.assertFalse(own.blocked)
+        self.assertEqual(moved.record, destination)
+        self.assertFalse(moved.blocked)
+        self.assertTrue(old.blocked)
+
+    @with_transaction()
+    def test_replace_consent(self):
+        "Test the refusals of both parties count"
+        pool = Pool()
+        Party = pool.get('party.party')
+        Unsubscription = pool.get('marketing.automation.unsubscription')
+        first, second = self._scenarios(2)
+        source, destination = self._party("Source"), self._party("Target")
+        record, _, _ = self._send(first, source)
+        Unsubscription.stop(record)
+        Party.write([source], {
+                'marketing_scenario_unsubscribed': [('add', [first.id])],
+                'marketing_tracking_refused': True,
+                })
+        Party.write([destination], {
+                'marketing_scenario_unsubscribed': [('add', [second.id])],
+                })
+        self._replace(Party(source.id), Party(destination.id))
+        destination = Party(destination.id)
+        self.assertEqual(
+            set(destination.marketing_scenario_unsubscribed), {first, second})
+        self.assertTrue(destination.marketing_tracking_refused)
+        self.assertFalse(destination.marketing_unsubscribed)
+        unsubscription, = destination.marketing_unsubscriptions
+        self.assertEqual(unsubscription.record, record)
+
+    @with_transaction()
+    def test_replace_everything(self):
+        "Test who wants nothing at all gets nothing under another name"
+        pool = Pool()
+        Party = pool.get('party.party')
+        source, destination = self._party("Source"), self._party("Target")
+        Party.write([source], {'marketing_unsubscribed': True})
+        self._replace(Party(source.id), destination)
+        self.assertTrue(Party(destination.id).marketing_unsubscribed)
+
+    @with_transaction()
+    def test_search_marketing_party(self):
+        "Test parties are found by what the mixin offers"
+        pool = Pool()
+        Party = pool.get('party.party')
+        first, second = self._party("First"), self._party("Second")
+        for clause, expected in [
+                (('marketing_party', '=', first.id), [first]),
+                (('marketing_party', '!=', first.id), [second]),
+                (('marketing_party', 'in', [first.id]), [first]),
+                (('marketing_party', '=', "First"), [first]),
+                (('marketing_party.name', '=', "Second"), [second]),
+                (('marketing_party.id', '=', second.id), [second]),
+                (('marketing_party', '=', None), []),
+                (('marketing_party', 'where', [('name', '=', "First")]),
+                    [first]),
+                (('marketing_party', 'not where', [('name', '=', "First")]),
+                    [second]),
+                ]:
+            with self.subTest(clause=clause):
+                self.assertEqual(
+                    Party.search([
+                            clause, ('id', 'in', [first.id, second.id])]),
+                    expected)
+
+    @with_transaction()
+    def test_copy(self):
+        "Test a copy of a party has no history, but its refusals"
+        pool = Pool()
+        Party = pool.get('party.party')
+        Unsubscription = pool.get('marketing.automation.unsubscription')
+        scenario, = self._scenarios()
+        party = self._party("Party")
+        record, _, _ = self._send(scenario, party)
+        Unsubscription.stop(record)
+        copy, = Party.copy([party])
+        self.assertEqual(list(copy.marketing_unsubscriptions), [])
+        with inactive_records():
+            self.assertEqual(
+                len(Unsubscription.search([('record', '=', record.id)])), 1)
