@@ -196,7 +196,9 @@ class Bounce(ModelSQL, ModelView):
 
 
 def _instant(value):
-    return dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        value = dt.datetime.fromisoformat(value)
+    return value
 
 
 class ContactMechanism(metaclass=PoolMeta):

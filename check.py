@@ -23,6 +23,7 @@ from .template import TemplateSyntaxError
 
 CONDITION_NAMES = {'self', 'context', 'current_date'}
 OPERATORS = fields.field.OPERATORS
+UNSUBSCRIBE = re.compile(r'href\s*=\s*["\']unsubscribe[|"\']')
 DIRECTIVES = '{http://genshi.edgewall.org/}*'
 
 
@@ -267,14 +268,15 @@ def _template_error(activity, field, problem, exception=None):
             problem=problem)) from exception
 
 
-def delivery(scenario):
-    "Return what would hurt the delivery of the e-mails, in plain words"
-    result = []
-    for activity in scenario.all_activities:
-        if activity.action != 'send_email':
-            continue
-        if 'unsubscribe' not in (activity.email_template or ''):
-            result.append(gettext(
-                    'marketing_automation.msg_check_unsubscribe',
-                    activity=activity.rec_name))
-    return result
+def unsubscribe(scenario):
+    "Yield what is said of the e-mails without a link to unsubscribe"
+    for activity in emails(scenario):
+        if not UNSUBSCRIBE.search(activity.email_template or ''):
+            yield gettext(
+                'marketing_automation.msg_check_unsubscribe',
+                activity=activity.rec_name)
+
+
+def emails(scenario):
+    "Return the activities of the scenario that send e-mails"
+    return [a for a in scenario.all_activities if a.action == 'send_email']

@@ -432,8 +432,8 @@ class Slice:
         done = list({*self.finished, *self.sent})
         self._archive(done)
         self._children(done)
-        store({id_: {'state': 'done', 'reason': None, 'detail': None}
-                for id_ in done})
+        store(dict.fromkeys(
+                done, {'state': 'done', 'reason': None, 'detail': None}))
         store(self.results)
 
     def _archive(self, ids):

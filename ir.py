@@ -23,6 +23,8 @@ class Cron(metaclass=PoolMeta):
                     "Enter Records into Marketing Scenarios"),
                 ('marketing.automation.record.activity|process',
                     "Do Marketing Activities"),
+                ('marketing.automation.hit|clean',
+                    "Forget Old Marketing Hits"),
                 ])
         cls._notifications.add('marketing.automation.scenario|trigger')
 

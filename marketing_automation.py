@@ -309,7 +309,7 @@ class Scenario(Workflow, ModelSQL, ModelView):
         Warning = pool.get('res.user.warning')
         for scenario in scenarios:
             check.domain(scenario)
-            for message in check.delivery(scenario):
+            for message in check.unsubscribe(scenario):
                 key = Warning.format(f'run {message}', [scenario])
                 if Warning.check(key):
                     raise RunWarning(key, message)

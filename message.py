@@ -26,7 +26,7 @@ from trytond.wsgi import Base64Converter
 from . import settings, signature
 from .entry import Scopes
 from .exceptions import Failure, Skip
-from .proxy import report_helpers
+from .proxy import report_helpers, unwrap
 from .template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
     compile_text)
@@ -45,7 +45,8 @@ PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
 # Elements whose href is not a link to follow, or not the one to follow: what
 # MJML makes of mj-social-element may be a link to share the other one
 UNTRACKED = {'link', 'base', 'mj-font', 'mj-social-element'}
-NAMES = {'record', 'short', 'datetime', *report_helpers()}
+NAMES = {
+    'record', 'short', 'datetime', 'sender_address', *report_helpers()}
 
 markup = lru_cache(512)(compile_markup)
 text = lru_cache(512)(compile_text)
@@ -158,10 +159,12 @@ class Draft:
 
     def render(self, activity, record):
         "Render title and template of the activity for the record proxy"
+        source = activity.email_template
         context = template_context(record, self.short)
+        if 'sender_address' in source:
+            context['sender_address'] = postal_address(unwrap(record))
         self.title = one_line(
             render(text, activity.email_title, context))
-        source = activity.email_template
         method = 'xml' if is_mjml(source) else 'xhtml'
         self.html = render(
             markup, source, context,
@@ -353,9 +356,9 @@ def recipient(activity, party):
 
 def parse_address(source):
     "Return the name and the address, which is empty if it is not valid"
-    (name, address), *others = getaddresses([source])
-    if (others or _control.search(source)
-            or not _address.fullmatch(address)):
+    addresses = getaddresses([source])
+    name, address = addresses[0] if len(addresses) == 1 else ('', '')
+    if _control.search(source) or not _address.fullmatch(address):
         address = ''
     return name, address
 
@@ -407,5 +410,26 @@ def template_context(record, short):
         'record': record,
         'short': short,
         'datetime': DATETIME,
+        'sender_address': '',
         **report_helpers(),
         }
+
+
+def postal_address(record):
+    """Return the postal address of who sends, on several lines
+
+    It is the address of the company of the record, or of the only company.
+    """
+    pool = Pool()
+    company = getattr(record, 'company', None)
+    if not company:
+        try:
+            Company = pool.get('company.company')
+        except KeyError:
+            return settings.address() or ''
+        companies = Company.search([], limit=2)
+        company = companies[0] if len(companies) == 1 else None
+    address = company.party.address_get() if company else None
+    if not address:
+        return settings.address() or ''
+    return '\n'.join([company.party.rec_name, address.full_address])

@@ -133,7 +133,7 @@ class Erase(metaclass=PoolMeta):
         Email = pool.get('ir.email')
         Hit = pool.get('marketing.automation.hit')
         RecordActivity = pool.get('marketing.automation.record.activity')
-        records = self._marketing_records(party_id)
+        records = marketing_records(party_id)
         sent = ['OR',
             ('marketing_automation_record', 'in', records),
             ('resource', '=', f'party.party,{party_id}'),
@@ -156,25 +156,25 @@ class Erase(metaclass=PoolMeta):
                 ['marketing_suppressed_reason'], [None]),
             ]
 
-    @staticmethod
-    def _marketing_records(party_id):
-        "Return the ids of what entered any scenario for the party"
-        pool = Pool()
-        Record = pool.get('marketing.automation.record')
-        Scenario = pool.get('marketing.automation.scenario')
-        table = Record.__table__()
-        cursor = Transaction().connection.cursor()
-        ids = []
-        for name, _ in Scenario.get_models():
-            Model = pool.get(name)
-            # Only inactive parties are erased
-            with inactive_records():
-                query = Model.search(
-                    [('marketing_party.id', '=', party_id)],
-                    order=[], query=True)
-            cursor.execute(*table.select(
-                    table.id,
-                    where=table.record.like(name + ',%')
-                    & Record.record.sql_id(table.record, Model).in_(query)))
-            ids.extend(id_ for id_, in cursor)
-        return ids
+
+def marketing_records(party_id):
+    "Return the ids of what entered any scenario for the party"
+    pool = Pool()
+    Record = pool.get('marketing.automation.record')
+    Scenario = pool.get('marketing.automation.scenario')
+    table = Record.__table__()
+    cursor = Transaction().connection.cursor()
+    ids = []
+    for name, _ in Scenario.get_models():
+        Model = pool.get(name)
+        # Only inactive parties are erased
+        with inactive_records():
+            query = Model.search(
+                [('marketing_party.id', '=', party_id)],
+                order=[], query=True)
+        cursor.execute(*table.select(
+                table.id,
+                where=table.record.like(name + ',%')
+                & Record.record.sql_id(table.record, Model).in_(query)))
+        ids.extend(id_ for id_, in cursor)
+    return ids

@@ -161,8 +161,9 @@ class Relay:
             while queue and len(running) < self._wanted():
                 session = self._session()
                 message = queue.popleft()
-                if self.limit == 1 or self._wanted() == 1 and not running:
-                    yield message, self._measure(session, session.send(message))
+                if self._wanted() == 1 and not running:
+                    sent = session.send(message)
+                    yield message, self._measure(session, sent)
                 else:
                     future = self._executor().submit(session.send, message)
                     running[future] = session, message

@@ -182,6 +182,14 @@ class Activity(Abstract):
     record_count = fields.Integer("Records")
     email_opened = fields.Integer("E-mails Opened", states=_email)
     email_clicked = fields.Integer("E-mails Clicked", states=_email)
+    opens = fields.Integer(
+        "Opens", states=_email,
+        help="How often e-mails were opened, "
+        "also where it is not known by whom.")
+    clicks = fields.Integer(
+        "Clicks", states=_email,
+        help="How often links were followed, "
+        "also where it is not known by whom.")
     machine_hits = fields.Integer(
         "Machine Hits", states=_email,
         help="Opens and clicks made by scanners and proxies, "
@@ -211,7 +219,8 @@ class Activity(Abstract):
     def _counts(cls):
         return [
             'record_count', 'email_opened', 'email_clicked',
-            'machine_hits', 'unsubscribed', 'bounced', 'complained']
+            'opens', 'clicks', 'machine_hits', 'unsubscribed', 'bounced',
+            'complained']
 
     @classmethod
     def _sources(cls):
@@ -219,11 +228,15 @@ class Activity(Abstract):
         pool = Pool()
         Bounce = pool.get('marketing.automation.bounce')
         Hit = pool.get('marketing.automation.hit')
+        HitCount = pool.get('marketing.automation.hit.count')
         RecordActivity = pool.get('marketing.automation.record.activity')
         Unsubscription = pool.get('marketing.automation.unsubscription')
         bounce = Bounce.__table__()
         done = RecordActivity.__table__()
         hit = Hit.__table__()
+        hit_count = HitCount.__table__()
+        machine = Hit.__table__()
+        machine_count = HitCount.__table__()
         unsubscription = Unsubscription.__table__()
         return [
             (done, done.at, done.state == 'done', {
@@ -231,8 +244,21 @@ class Activity(Abstract):
                     'email_opened': Case((done.email_opened, 1), else_=0),
                     'email_clicked': Case((done.email_clicked, 1), else_=0),
                     }),
-            (hit, hit.at, hit.verdict == 'machine', {
+            (hit, hit.at, hit.verdict == 'human', {
+                    'opens': Case((hit.link == Null, 1), else_=0),
+                    'clicks': Case((hit.link != Null, 1), else_=0),
+                    }),
+            (machine, machine.at, machine.verdict == 'machine', {
                     'machine_hits': Literal(1),
+                    }),
+            (hit_count, hit_count.at, hit_count.verdict == 'human', {
+                    'opens': hit_count.opens,
+                    'clicks': hit_count.clicks,
+                    }),
+            (machine_count, machine_count.at,
+                machine_count.verdict == 'machine', {
+                    'machine_hits':
+                    machine_count.opens + machine_count.clicks,
                     }),
             (unsubscription, unsubscription.at,
                 (unsubscription.activity != Null)

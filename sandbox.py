@@ -456,10 +456,8 @@ class Guard:
                 continue
             if type_ not in set('sradiuoxXeEfFgGc') or not type_:
                 raise TemplateRenderError('format', format=match[0][:100])
-            width = int(match['width'][:9] or 0)
-            precision = int((match['precision'] or '')[:9] or 0)
-            check_width(width)
-            check_width(precision, MAX_PRECISION)
+            width = int(match['width'] or 0)
+            precision = int(match['precision'] or 0)
             if match['key'] is not None and isinstance(values, dict):
                 value = values[match['key']]
             else:

@@ -92,6 +92,17 @@ def domain_limit():
     return config.getint(SECTION, 'automation_domain_limit', default=0)
 
 
+def hit_age():
+    "Return after how many days a hit is forgotten, its count stays"
+    return max(1, config.getint(
+            SECTION, 'automation_hit_age', default=365))
+
+
+def address():
+    "Return the postal address to show when no company gives one, or None"
+    return config.get(SECTION, 'automation_address')
+
+
 def hit_rules():
     """Return the rules that tell people from machines
 

@@ -8,6 +8,7 @@ from collections import defaultdict, namedtuple
 
 from sql import Conflict, Literal, Null
 from sql.aggregate import Count
+from sql.functions import DateTrunc
 from sql.operators import Exists
 
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
@@ -19,7 +20,6 @@ from .delivery import retry
 from .verdict import HUMAN, MACHINE, UNKNOWN, Context
 from .verdict import Hit as RequestHit
 from .verdict import judge, rejudge
-
 
 
 class Link(ModelSQL, ModelView):
@@ -219,7 +219,8 @@ class Hit(ModelSQL, ModelView):
                 [table.create_uid, table.create_date, table.at,
                     table.activity, table.record_activity, table.link,
                     table.verdict, table.settled],
-                [[transaction.user, now, now,
+                [[
+                        transaction.user, now, now,
                         target.activity, target.record_activity, link,
                         verdict, verdict == MACHINE]]))
         if verdict == HUMAN:
@@ -345,6 +346,79 @@ class Hit(ModelSQL, ModelView):
         RecordActivity = pool.get('marketing.automation.record.activity')
         RecordActivity.happen(opened - clicked, ['email_opened'])
         RecordActivity.happen(clicked, ['email_opened', 'email_clicked'])
+
+
+    @classmethod
+    def clean(cls):
+        "Forget old hits, what they count stays"
+        age = dt.timedelta(days=settings.hit_age())
+        before = dt.datetime.combine(
+            dt.date.today() - age, dt.time())
+        while retry(cls._clean_slice, before):
+            pass
+
+    @classmethod
+    def _clean_slice(cls, before, size=5000):
+        "Count and delete some hits, return if there may be more"
+        pool = Pool()
+        HitCount = pool.get('marketing.automation.hit.count')
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.id,
+                where=(table.at < before) & (table.settled == Literal(True)),
+                order_by=[table.id.asc], limit=size))
+        ids = [id_ for id_, in cursor.fetchall()]
+        if ids:
+            where = fields.SQL_OPERATORS['in'](table.id, ids)
+            HitCount.add(table, where)
+            cursor.execute(*table.delete(where=where))
+        return len(ids) == size
+
+
+class HitCount(ModelSQL):
+    "How many hits an activity had on a day, after they were forgotten"
+    __name__ = 'marketing.automation.hit.count'
+    _log = False
+
+    activity = fields.Many2One(
+        'marketing.automation.activity', "Activity",
+        required=True, ondelete='CASCADE')
+    at = fields.DateTime("At", required=True, help="The start of the day.")
+    verdict = fields.Char("Verdict", required=True)
+    opens = fields.Integer("Opens", required=True)
+    clicks = fields.Integer("Clicks", required=True)
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(
+                t,
+                (t.activity, Index.Equality()),
+                (t.at, Index.Range())))
+
+    @classmethod
+    def add(cls, hit, where):
+        "Count the hits of the table that fulfil the clause"
+        table = cls.__table__()
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        now = dt.datetime.now()
+        day = cls.at.sql_cast(DateTrunc('day', hit.at)).as_('day')
+        counts = hit.select(
+            hit.activity, day, hit.verdict,
+            Count(filter_=hit.link == Null).as_('opens'),
+            Count(filter_=hit.link != Null).as_('clicks'),
+            where=where, group_by=[hit.activity, day, hit.verdict])
+        cursor.execute(*table.insert(
+                [table.create_uid, table.create_date, table.activity,
+                    table.at, table.verdict, table.opens, table.clicks],
+                counts.select(
+                    Literal(transaction.user), Literal(now),
+                    counts.activity, counts.day, counts.verdict,
+                    counts.opens, counts.clicks)))
 
 
 class Target:

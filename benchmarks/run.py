@@ -503,8 +503,6 @@ def million(bench):
     figure(f'process, nothing due, {many:,} waiting, against none',
         ratio(large[idle][0], small['process with no row'][0]), 10, '×',
         at_most=True)
-    figure('statements of entry with nothing new',
-        large['statements with nothing new'][0], 8, at_most=True)
 
 
 def _enter_many(bench, store, size):

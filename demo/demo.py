@@ -113,9 +113,11 @@ class Demo:
                 self.readers.scanning():
             self.processes.run_cron()
         self.letters = self.readers.collect()
+        say(f"  {len(self.letters)} e-mails have arrived.")
         scanned = len(self.readers.scanned) - scanned
-        say(f"  {len(self.letters)} e-mails have arrived, a security product "
-            f"fetches every link of {scanned}.")
+        if scanned:
+            say(f"  In {scanned} of them, a security product has followed "
+                "every link at once.")
 
     def _pass(self, **delay):
         import clock
@@ -164,7 +166,7 @@ class Demo:
         for claim, is_true in claims:
             say(f"  {'ok   ' if is_true else 'WRONG'} {claim}")
         say('', f"Received e-mails  {MAIL / 'new'}",
-            f"         to read  {index}",
+            f"  in the browser  {index}",
             f"            Logs  {LOG}")
         return all(is_true for _, is_true in claims)
 

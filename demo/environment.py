@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -89,6 +90,19 @@ def _free_port():
         return server.getsockname()[1]
 
 
+def _end(process):
+    "End the process and those it has started"
+    for number in [signal.SIGTERM, signal.SIGKILL]:
+        try:
+            os.killpg(process.pid, number)
+            process.wait(PATIENCE)
+            break
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+
+
 class Processes:
     "What runs beside the demo; leaving the context ends it"
 
@@ -102,12 +116,7 @@ class Processes:
 
     def __exit__(self, *_):
         for process in reversed(self.children):
-            process.terminate()
-        for process in reversed(self.children):
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            _end(process)
         if self.smtp:
             try:
                 self.smtp.stop()
@@ -128,11 +137,9 @@ class Processes:
         config.update_etc([str(CONFIG)])
 
     def start_server(self):
-        self._start('trytond', 'server')
+        process = self._start('trytond', 'server')
         end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            if self.children[-1].poll() is not None:
-                break
+        while process.poll() is None and time.monotonic() < end:
             try:
                 with urlopen(self.base + 'm/empty.gif', timeout=5):
                     return
@@ -145,23 +152,22 @@ class Processes:
 
     def run_cron(self):
         "Run the real cron once, as the system would"
-        with open(LOG / 'cron.log', 'ab') as log:
-            status = subprocess.run(
-                self._command(
-                    'trytond-cron', '-n', '1', '--once'),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+        process = self._start('trytond-cron', 'cron', '-n', '1', '--once')
+        status = process.wait()
+        self.children.remove(process)
         if status:
             raise DemoError(f"The cron has failed, see {LOG}/cron.log.")
 
-    def _command(self, name, *args):
-        return [
-            command(name), '-c', str(CONFIG), '-d', DATABASE, '-v', *args]
-
     def _start(self, name, log, *args):
         with open(LOG / f'{log}.log', 'ab') as file:
-            self.children.append(subprocess.Popen(
-                    self._command(name, *args), stdin=subprocess.DEVNULL,
-                    stdout=file, stderr=file))
+            process = subprocess.Popen(
+                [command(name), '-c', str(CONFIG), '-d', DATABASE, '-v',
+                    *args],
+                stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                # Ctrl-C is for the demo, which ends the others in order
+                start_new_session=True)
+        self.children.append(process)
+        return process
 
 
 def activate(password, modules):

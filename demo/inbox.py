@@ -22,8 +22,9 @@ td {{ padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #ddd; }}
 </head>
 <body>
 <h1>Inbox</h1>
-<p>One e-mail of each kind and language.  Its pixel and links are genuine:
-what you open and click while the demo is running is tracked.</p>
+<p>One e-mail of each kind and language.  Pixels and links are genuine: what
+you open and follow while the demo is running is tracked, and its cron sends
+what comes next.  The links end in a shop that does not exist.</p>
 <table>
 {rows}
 </table>

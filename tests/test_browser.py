@@ -142,11 +142,8 @@ class ClientTestCase(_TestCase):
         self._login(page, url)
         self._open_menu(page)
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
-        count = page.locator('input[name=matching_count]:visible')
-        page.wait_for_function(
-            '''() => [...document.querySelectorAll(
-                'input[name=matching_count]')].some((i) => i.value == 3)''')
-        self._check_domain(page, count)
+        self._wait_count(page, 3)
+        self._check_domain(page)
         self._check_tree(page)
         self._check_preview(page)
         self._shoot(page, 'preview')
@@ -165,26 +162,34 @@ class ClientTestCase(_TestCase):
             '.expander').click()
         menu.get_by_text("Scenarios", exact=True).click()
 
-    def _check_domain(self, page, count):
+    def _wait_count(self, page, value):
+        page.wait_for_function(
+            '''(value) => [...document.querySelectorAll(
+                'input[name=matching_count]')].some((i) => i.value == value)
+            ''', arg=value)
+
+    def _check_domain(self, page):
         "What is typed counts at once and is kept when it is wrong"
         domain = page.locator('textarea[name=domain_source]:visible')
         self.assertEqual(domain.input_value(), "[('name', '!=', None)]")
         domain.fill("[('name', 'like', 'B%')]")
         domain.press('Tab')
-        page.wait_for_function(
-            '''() => [...document.querySelectorAll(
-                'input[name=matching_count]')].some((i) => i.value == 2)''')
+        self._wait_count(page, 2)
         wrong = "[('name', 'like', 'B%'"
         domain.fill(wrong)
         page.keyboard.press('Control+s')
         dialog = page.locator('.modal-content:visible')
         dialog.get_by_text("Write for example").wait_for()
         dialog.get_by_text("OK", exact=True).click()
+        # The keys go to the dialog until it has faded away
+        page.locator('.modal-backdrop').wait_for(state='detached')
         self.assertEqual(domain.input_value(), wrong)
         domain.fill('[["name", "!=", null]]')
+        domain.press('Tab')
+        self._wait_count(page, 3)
         page.keyboard.press('Control+s')
         page.get_by_text("Record saved").first.wait_for()
-        self.assertEqual(count.input_value(), '3')
+        self.assertEqual(domain.input_value(), "[('name', '!=', None)]")
 
     def _check_tree(self, page):
         row = page.locator('tr:visible', has_text="First")

@@ -10,11 +10,11 @@ from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from lxml import html
+from proteus import Model
+from proteus import config as proteus_config
 from werkzeug.test import Client
 
 import trytond.config as config
-from proteus import Model
-from proteus import config as proteus_config
 from trytond.exceptions import UserError, UserWarning
 from trytond.pool import Pool
 from trytond.protocols.wrappers import Response
@@ -26,8 +26,8 @@ from .smtp import Server
 
 __all__ = [
     'BASE', 'BROWSER', 'configure', 'content', 'create_party', 'enter',
-    'follow', 'force', 'links', 'load_language', 'pass_time', 'pixel', 'process',
-    'read', 'received', 'refused', 'start_smtp']
+    'follow', 'force', 'links', 'load_language', 'pass_time', 'pixel',
+    'process', 'read', 'received', 'refused', 'start_smtp']
 
 BASE = 'https://shop.example.com/'
 BROWSER = {

@@ -1,0 +1,104 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""What would hurt the delivery of a scenario, in plain words"""
+from email.utils import parseaddr
+
+from trytond.i18n import gettext
+from trytond.model import ModelView, fields
+from trytond.pool import PoolMeta
+from trytond.wizard import Button, StateView, Wizard
+
+from . import check, preview, settings
+from .relay import domain
+
+# Gmail cuts longer messages and hides the link to unsubscribe with the rest
+GMAIL_SIZE = 102 * 1024
+
+
+class Scenario(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.scenario'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls._buttons.update(check_delivery={})
+
+    @classmethod
+    @ModelView.button_action('marketing_automation.wizard_delivery_check')
+    def check_delivery(cls, scenarios):
+        pass
+
+
+class DeliveryCheck(Wizard):
+    __name__ = 'marketing.automation.delivery_check'
+
+    start = StateView(
+        'marketing.automation.delivery_check.result',
+        'marketing_automation.delivery_check_result_view_form', [
+            Button("Close", 'end', 'tryton-close', default=True),
+            ])
+
+    def default_start(self, fields):
+        problems = list(find(self.record))
+        return {
+            'result': '\n\n'.join(problems) or gettext(
+                'marketing_automation.msg_check_nothing'),
+            }
+
+
+class DeliveryCheckResult(ModelView):
+    __name__ = 'marketing.automation.delivery_check.result'
+
+    result = fields.Text("Result", readonly=True)
+
+
+def find(scenario):
+    "Yield a sentence for each problem"
+    yield from check.unsubscribe(scenario)
+    base = settings.automation_base()
+    if not base.startswith('https://'):
+        yield gettext('marketing_automation.msg_check_https', url=base)
+    record = preview.sample(scenario)
+    for activity in check.emails(scenario):
+        yield from _sender(activity)
+        yield from _address(activity)
+        if record:
+            yield from _content(activity, record)
+
+
+def _sender(activity):
+    "The From must be of the domain that DMARC finds aligned (RFC 7489)"
+    envelope = settings.bounce_address() or settings.email_from()
+    sender = parseaddr(activity.email_from or settings.email_from())[1]
+    if domain(sender) != domain(envelope or ''):
+        yield gettext(
+            'marketing_automation.msg_check_sender',
+            activity=activity.rec_name,
+            sender=sender,
+            envelope=domain(envelope or ''))
+
+
+def _address(activity):
+    template = activity.email_template or ''
+    address = settings.address()
+    if 'sender_address' in template or address and address in template:
+        return
+    yield gettext(
+        'marketing_automation.msg_check_address',
+        activity=activity.rec_name)
+
+
+def _content(activity, record):
+    result = preview.preview(activity, record)
+    size = len(result.html.encode())
+    if size > GMAIL_SIZE:
+        yield gettext(
+            'marketing_automation.msg_check_size',
+            activity=activity.rec_name,
+            size=size // 1024,
+            limit=GMAIL_SIZE // 1024)
+    if not result.text.strip():
+        yield gettext(
+            'marketing_automation.msg_check_text',
+            activity=activity.rec_name)
