@@ -14,6 +14,7 @@ import datetime as dt
 import logging
 import time
 from collections import defaultdict, deque
+from contextlib import nullcontext
 
 from sql import Conflict, For, Literal, Null
 from sql.conditionals import Case
@@ -289,11 +290,10 @@ class Slice:
         pool = Pool()
         outbox = Outbox()
         happened = self._happened()
+        Activity = pool.get('marketing.automation.activity')
+        RecordActivity = pool.get('marketing.automation.record.activity')
         for language, ids in self._languages().items():
-            with Transaction().set_context(language=language):
-                Activity = pool.get('marketing.automation.activity')
-                RecordActivity = pool.get(
-                    'marketing.automation.record.activity')
+            with speak(language):
                 activity = Activity(self.activity)
                 for record_activity in RecordActivity.browse(ids):
                     with self._outcome(record_activity.id):
@@ -309,8 +309,10 @@ class Slice:
         RecordActivity = pool.get('marketing.automation.record.activity')
         languages = defaultdict(list)
         for record_activity in RecordActivity.browse(list(self.states)):
-            languages[record_activity.record.language].append(
-                record_activity.id)
+            language = None
+            with self._outcome(record_activity.id):
+                language = record_activity.record.language
+            languages[language].append(record_activity.id)
         return languages
 
     def _happened(self):
@@ -417,7 +419,7 @@ class Slice:
         RecordActivity = pool.get('marketing.automation.record.activity')
         happened = self._happened()
         language = RecordActivity(id_).record.language
-        with Transaction().set_context(language=language):
+        with speak(language):
             activity = Activity(self.activity)
             record_activity = RecordActivity(id_)
             check(activity, record_activity, happened, Scopes())
@@ -458,6 +460,15 @@ class Slice:
                     table, table.record,
                     fields.SQL_OPERATORS['in'](table.id, ids),
                     child, schedule.due(now, child.delay))
+
+
+def speak(language):
+    "Return a context in which records are read in the language"
+    transaction = Transaction()
+    if not language or language == transaction.language:
+        # The same context shares what has been read already
+        return nullcontext()
+    return transaction.set_context(language=language)
 
 
 def retry_readonly(func):

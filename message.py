@@ -13,7 +13,8 @@ from html import escape, unescape
 from urllib.parse import urlencode, urljoin
 
 from genshi.core import START, QName
-from html2text import HTML2Text
+from inscriptis import get_text
+from inscriptis.model.config import ParserConfig
 
 from trytond.i18n import gettext
 from trytond.pool import Pool
@@ -36,11 +37,14 @@ _nonce = secrets.token_hex(8)
 _placeholder = re.compile(
     rf'https://{_nonce}\.invalid/(link|unsubscribe)/(\d+)')
 _anchor = re.compile(r'(<a\b[^>]*?\bhref=")([^"]*)(?=")')
+_trailing = re.compile(r'[ \t\xa0]+$', re.M)
+_blank = re.compile(r'\n{3,}')
 _link_space = re.compile(r'(?<=\[)\s+|\s+(?=\]\()')
 _control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
 # Enough to keep nonsense from the server, which has the last word (RFC 5321)
 _address = re.compile(
     r'[^\x00-\x20\x7f@<>(),:;"\[\]\\]{1,64}@[^\x00-\x20\x7f@<>(),:;"]{1,255}')
+TEXT = ParserConfig(display_links=True)
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
 # Elements whose href is not a link to follow, or not the one to follow: what
 # MJML makes of mj-social-element may be a link to share the other one
@@ -101,17 +105,16 @@ class Message:
 class Draft:
     "A rendered message whose links are still placeholders"
 
-    def __init__(self, activity, record_activity):
+    def __init__(self, activity, record_activity, resource, party):
         # Nothing can be read any more when the links get their ids
         record = record_activity.record
-        party = record.record.marketing_party
         self.id = record_activity.id
         self.activity = activity.id
         self.scenario = activity.scenario.id
         self.sender = activity.email_from
         self.record = record.id
         self.uuid = record.uuid
-        self.resource = str(record.record)
+        self.resource = str(resource)
         self.name, self.address = recipient(activity, party)
         self.tracking = activity.scenario.tracking
         if party.marketing_tracking_refused:
@@ -197,10 +200,11 @@ class Outbox:
         record = record_activity.record.record
         if not record:
             raise Skip('deleted')
-        if not record.marketing_party:
+        party = record.marketing_party
+        if not party:
             raise Skip('no_party')
-        check_consent(activity.scenario, record.marketing_party)
-        draft = Draft(activity, record_activity)
+        check_consent(activity.scenario, party)
+        draft = Draft(activity, record_activity, record, party)
         draft.render(activity, self.scopes.get(record).proxy(record))
         self.drafts.append(draft)
 
@@ -324,12 +328,9 @@ class Envelope:
 
 def html_to_text(html):
     "Return the text for readers that do not show HTML"
-    converter = HTML2Text(bodywidth=0)
-    converter.ignore_images = True
-    # Tables make the layout
-    converter.ignore_tables = True
-    text = converter.handle(html)
-    return _link_space.sub('', text)
+    content = get_text(html, TEXT)
+    content = _link_space.sub('', content)
+    return _blank.sub('\n\n', _trailing.sub('', content)).strip() + '\n'
 
 
 def check_consent(scenario, party):

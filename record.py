@@ -94,8 +94,9 @@ class Record(ModelSQL, ModelView):
     @property
     def language(self):
         "The code of the language to address the party in, or None"
-        if self.party and self.party.lang:
-            return self.party.lang.code
+        party = self.record and self.record.marketing_party
+        if party and party.lang:
+            return party.lang.code
 
     def get_rec_name(self, name):
         # As it is a reference, the record may have been deleted

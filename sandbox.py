@@ -458,6 +458,8 @@ class Guard:
                 raise TemplateRenderError('format', format=match[0][:100])
             width = int(match['width'] or 0)
             precision = int(match['precision'] or 0)
+            check_width(width)
+            check_width(precision)
             if match['key'] is not None and isinstance(values, dict):
                 value = values[match['key']]
             else:

@@ -49,7 +49,7 @@ def archive():
 
 def slice_size():
     "Return how many record activities a worker claims at once"
-    return max(1, config.getint(SECTION, 'automation_slice', default=200))
+    return max(1, config.getint(SECTION, 'automation_slice', default=100))
 
 
 def lease():

@@ -98,7 +98,7 @@ setup(
         'Genshi',
         'crawler-user-agents >= 1.67',
         'flufl.bounce >= 5.0',
-        'html2text',
+        'inscriptis >= 2.5',
         'lxml',
         'mrml',
         'werkzeug',
