@@ -455,4 +455,4 @@ def _sample(activity):
 
 def _binary(html):
     # Without the mark, browsers guess the encoding of a file
-    return html.encode('utf-8') if html else None
+    return html.encode('utf-8-sig') if html else None

@@ -793,6 +793,19 @@ class AttackTestCase(Case):
                 self.assertEnds(
                     code, render, '${%s}' % expression, **self.context)
 
+    def test_displays(self):
+        "Test what is written in a loop is counted, whatever the time"
+        for expression in [
+                "[[%s] for i in range(10 ** 5)]" % ', '.join(['[]'] * 100),
+                "[(i, i, i, i, i, i, i, i) for i in range(10 ** 5)]",
+                "[{1: i, 2: i, 3: i} for i in range(10 ** 5)]",
+                "[{1, 2, 3, i} for i in range(10 ** 5)]"]:
+            with self.subTest(expression=expression):
+                error = self.assertEnds(
+                    'limit', render, '${%s}' % expression,
+                    limits=Limits(time=60))
+                self.assertEqual(error.reason, 'limit_steps')
+
     def test_doubling(self):
         "Test variables that double"
         assignments = '; '.join(
