@@ -12,6 +12,7 @@ from environment import BUILD, LOG
 PACKAGE = 'tryton-sao'
 SERIES = '8.0'
 FOLDER = BUILD / f'{PACKAGE}-{SERIES}'
+CACHE = BUILD / 'npm'
 
 
 def find():
@@ -31,7 +32,8 @@ def fetch():
     if _unpack(temporary):
         # Only what is complete gets the final name
         (temporary / 'package').rename(FOLDER)
-    shutil.rmtree(temporary, ignore_errors=True)
+    for folder in [temporary, CACHE]:
+        shutil.rmtree(folder, ignore_errors=True)
     return find()
 
 
@@ -53,7 +55,7 @@ def _unpack(folder):
 def _npm(folder, *args):
     env = {
         **os.environ,
-        'npm_config_cache': str(BUILD / 'npm'),
+        'npm_config_cache': str(CACHE),
         'npm_config_update_notifier': 'false',
         'npm_config_audit': 'false',
         'npm_config_fund': 'false',
