@@ -338,9 +338,9 @@ class Farm:
         "Return {state: count} of the record activities"
         return self.run(STATES)
 
-    def run_until(self, count, timeout=120, due=True):
+    def run_until(self, count, timeout=None, due=True):
         "Go on processing until so many are done, return the states"
-        end = time.monotonic() + timeout
+        end = time.monotonic() + (timeout or 60 + count / 5)
         while time.monotonic() < end:
             self.start_workers()
             if due:
