@@ -31,7 +31,8 @@ class Limits:
     """What rendering may use
 
     time -- seconds
-    steps -- operations
+    steps -- operations; with more than some millions, what one call of a
+        builtin does can outlast the time
     output -- characters of the result, and of any text on the way to it
     """
     __slots__ = ('time', 'steps', 'output')

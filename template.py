@@ -96,7 +96,8 @@ class Template:
                     events = filter_(events)
                 events = _serializers[method](events)
             return self._collect(guard, events)
-        except (TransactionError, backend.DatabaseOperationalError):
+        except (TransactionError, backend.DatabaseOperationalError,
+                backend.DatabaseTimeoutError):
             # To be tried again by who started the transaction
             raise
         except TemplateRenderError as error:

@@ -752,10 +752,13 @@ class AttackTestCase(Case):
 
     def test_foreign(self):
         "Test a value of an unknown type is of no use"
-        with self.assertRaises(TemplateRenderError) as context:
-            render('${foreign.secret}', **self.context)
-        self.assertNotIn('secret"', str(context.exception).replace(
-                '"secret"', ''))
+        for expression in [
+                'foreign.name', 'foreign', 'str(foreign)', 'foreign + 1',
+                '[foreign]', 'mapping[foreign]', 'foreign < 1']:
+            with self.subTest(expression=expression):
+                with self.assertRaises(TemplateRenderError) as context:
+                    render('${%s}' % expression, **self.context)
+                self.assertNotIn('secret', str(context.exception))
 
     def test_attacks(self):
         "Test what must not be reached"
@@ -776,14 +779,8 @@ class AttackTestCase(Case):
                     '<a py:content="%s"/>', '<a py:choose="%s"/>',
                     '<a py:strip="%s"/>']:
                 with self.subTest(expression=expression, template=template):
-                    if template == '<a py:choose="%s"/>' and (
-                            not expression.strip()):
-                        continue
                     with self.assertRaises(TemplateError):
-                        result = markup(template % source, **self.context)
-                        # The value is not shown: nothing is gained
-                        if expression in HARMLESS:
-                            raise TemplateRenderError('failed', error=result)
+                        markup(template % source, **self.context)
 
     def test_bombs(self):
         "Test what must not take long or be big"
@@ -1058,12 +1055,6 @@ class AttackTestCase(Case):
         self.assertEqual(error.variables, {'name': 'a', 'type': 'int'})
         self.assertIn('"a"', error.detail)
         self.assertIsInstance(error, ValueError)
-
-
-# In a directive, that shows nothing, these do nothing
-HARMLESS = {
-    "str.format", "object", "super", "unknown", "lambda: 1",
-    }
 
 
 class AccessTestCase(Case):
@@ -1405,6 +1396,17 @@ class AccessTestCase(Case):
             for party in expected:
                 self.render('${record.name}', party, scope)
             self.assertEqual(len(searches), 2)
+
+    @with_transaction(user=0)
+    def test_big_slice(self):
+        "Test more records than a query may have parameters"
+        Party = Pool().get('party.party')
+        parties = Party.create([{'name': f"P{i}"} for i in range(1200)])
+        self.rule([('name', '!=', "P3")])
+        parties = Party.browse([p.id for p in parties])
+        allowed = AccessScope(self.groups).allow(parties)
+        self.assertEqual(len(allowed), 1199)
+        self.assertNotIn(parties[3], allowed)
 
     @with_transaction(user=0)
     def test_extra(self):
