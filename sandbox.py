@@ -251,6 +251,7 @@ class Guard:
         if type_ not in TEXTS and (
                 type_ is not int or value.bit_length() > HASH_BITS):
             self.tick(COLLISION)
+            self._check_shown(value)  # an error shows it
             if type_ in CONTAINERS:
                 self.weigh(value)
         return value

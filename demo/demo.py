@@ -158,7 +158,7 @@ class Demo:
         with database.marketing():
             say(*check.table(), '')
         with database.transaction():
-            result = check.Check(self.readers, self.processes.smtp)
+            result = check.Check(self.readers, self.processes)
             claims = list(result.run())
             index = inbox.write(
                 self.readers.letters.values(), result.names())

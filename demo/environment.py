@@ -109,6 +109,7 @@ class Processes:
     def __init__(self):
         self.smtp = None
         self.children = []
+        self.runs = 0  # of the cron, all by itself
         self.base = f'http://127.0.0.1:{_free_port()}/'
 
     def __enter__(self):
@@ -155,13 +156,14 @@ class Processes:
         process = self._start('trytond-cron', 'cron', '-n', '1', '--once')
         status = process.wait()
         self.children.remove(process)
+        self.runs += 1
         if status:
             raise DemoError(f"The cron has failed, see {LOG}/cron.log.")
 
     def _start(self, name, log, *args):
         with open(LOG / f'{log}.log', 'ab') as file:
             process = subprocess.Popen(
-                [command(name), '-c', str(CONFIG), '-d', DATABASE, '-v',
+                [command(name), '-c', str(CONFIG), '-d', DATABASE, '-vv',
                     *args],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                 # Ctrl-C is for the demo, which ends the others in order

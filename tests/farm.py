@@ -284,6 +284,11 @@ class Farm:
             time.sleep(0.1)
 
     @property
+    def sessions(self):
+        "How many SMTP sessions all processes have at most"
+        return 16 * max(1, self.worker_count)
+
+    @property
     def boot(self):
         "Seconds from the start of a process to its first message, about"
         return 1

@@ -118,6 +118,27 @@ class FaultTestCase:
 
         self.assertDelivered(60)
 
+    def test_stop(self):
+        "Test a stopped scenario sends no further message"
+        self.farm.prepare(200)
+        self.farm.sink.slow(0.1)
+        self.farm.start()
+        self.farm.sink.wait(20, timeout=60)
+
+        self.farm.run(
+            'Scenario = pool.get("marketing.automation.scenario")\n'
+            'Scenario.stop(Scenario.search([]))\n')
+        # What the sessions have in hand can not be called back
+        under_way = self.farm.sink.count + self.farm.sessions
+        self.farm.settle(200)
+
+        count = self.farm.sink.count
+        self.assertLess(count, 200)
+        self.assertLessEqual(count, under_way)
+        self.assertEqual(
+            self.farm.states, {'done': count, 'waiting': 200 - count})
+        self.assertEqual(self.farm.surplus, 0)
+
     def test_bad_record(self):
         "Test records that can not be rendered harm nobody else"
         self.farm.prepare(50, template=(
