@@ -242,9 +242,11 @@ def evaluate(condition, record, scopes):
     "Return if the record fulfils the PYSON condition"
     if not condition:
         return True
+    context = Transaction().context
     env = {
         'current_date': dt.datetime.today(),
-        'context': Transaction().context,
+        'context': {
+            k: context[k] for k in ['company', 'language'] if k in context},
         'self': scopes.get(record).environment(record),
         }
     try:

@@ -222,18 +222,33 @@ class Activation:
 
     def _create_base(self, modules, lang):
         key = ' '.join([BASE, lang, *sorted(modules)])
-        if not self._server.restore_db_cache(key):
+        if self._server.restore_db_cache(key):
+            return
+        if len(modules) > 1:
+            # The one that takes the longest is what most bases share
+            heaviest = max(
+                sorted(modules), key=lambda m: len(self._closure(m)))
+            self._create_base({heaviest}, lang)
+        else:
             self._server.create_db(lang=lang)
-            self._activate(modules)
-            self._server.backup_db_cache(key)
+        self._activate(modules)
+        self._server.backup_db_cache(key)
 
     @classmethod
     def _dependencies(cls, modules):
-        from trytond.modules import get_module_info
         dependencies = modules - {MODULE}
         if MODULE in modules:
-            dependencies.update(get_module_info(MODULE)['depends'])
+            dependencies.update(cls._depends(MODULE))
         return dependencies
+
+    @classmethod
+    def _depends(cls, module):
+        from trytond.modules import get_module_info
+        return get_module_info(module).get('depends', [])
+
+    @classmethod
+    def _closure(cls, module):
+        return {module}.union(*map(cls._closure, cls._depends(module)))
 
     def _activate(self, modules):
         from trytond.pool import Pool

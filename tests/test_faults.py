@@ -16,6 +16,8 @@ from trytond.modules.marketing_automation.tests.farm import Farm
 # How much is sent and killed: make soak makes both bigger
 COUNT = int(os.environ.get('SOAK_COUNT', 400))
 KILLS = int(os.environ.get('SOAK_KILLS', 4))
+# The database of the run, each has its own class here
+URI = os.environ.get('TRYTOND_DATABASE_URI', '')
 SEED = int(os.environ.get('SOAK_SEED', 0)) or random.randrange(2 ** 32)
 
 
@@ -163,11 +165,13 @@ class FaultTestCase:
         self.assertDelivered(COUNT, duplicates)
 
 
+@unittest.skipIf(URI.startswith('postgresql:'), "a run on PostgreSQL")
 class SQLiteFaultTestCase(FaultTestCase, unittest.TestCase):
     "Test faults with SQLite, in one process"
     backend = 'sqlite'
 
 
+@unittest.skipIf(URI.startswith('sqlite:'), "a run on SQLite")
 @unittest.skipUnless(postgresql.programs(), "needs the programs of PostgreSQL")
 class PostgreSQLFaultTestCase(FaultTestCase, unittest.TestCase):
     "Test faults with PostgreSQL and workers"
