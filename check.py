@@ -16,8 +16,7 @@ from trytond.pyson import PYSON, Eval, Get, PYSONDecoder
 from trytond.transaction import check_access
 
 from . import message
-from .exceptions import (
-    ConditionError, DomainError, Failure, TemplateError)
+from .exceptions import ConditionError, DomainError, Failure, TemplateError
 from .proxy import METHODS
 from .template import TemplateSyntaxError
 

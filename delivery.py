@@ -27,8 +27,8 @@ from trytond.transaction import Transaction
 
 from . import schedule, settings
 from .entry import Scopes, evaluate
-from .functions import SetConfig, Unqualified
 from .exceptions import Failure, Outcome, Skip
+from .functions import SetConfig, Unqualified
 from .message import Outbox
 from .relay import Relay, domain
 

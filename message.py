@@ -12,6 +12,7 @@ from functools import lru_cache
 from html import escape, unescape
 from urllib.parse import urlencode, urljoin
 
+import idna
 from genshi.core import START, QName
 from inscriptis import get_text
 from inscriptis.model.config import ParserConfig
@@ -19,8 +20,7 @@ from inscriptis.model.config import ParserConfig
 from trytond.i18n import gettext
 from trytond.pool import Pool
 from trytond.report import mjml_to_html
-from trytond.tools.email_ import (
-    convert_ascii_email, format_address, set_from_header)
+from trytond.tools.email_ import format_address, set_from_header
 from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
@@ -350,9 +350,13 @@ def recipient(activity, party):
         raise Skip('suppressed')
     if not _address.fullmatch(address):
         raise Failure('address', address)
+    local, _, domain = address.rpartition('@')
+    try:
+        domain = idna.encode(domain, uts46=True).decode('ascii')
+    except idna.IDNAError as exception:
+        raise Failure('address', f'{address}: {exception}') from exception
     return (
-        one_line(mechanism.name or party.rec_name),
-        convert_ascii_email(address))
+        one_line(mechanism.name or party.rec_name), f'{local}@{domain}')
 
 
 def parse_address(source):

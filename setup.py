@@ -98,6 +98,7 @@ setup(
         'Genshi',
         'crawler-user-agents >= 1.67',
         'flufl.bounce >= 5.0',
+        'idna',
         'inscriptis >= 2.5',
         'lxml',
         'mrml',

@@ -347,7 +347,6 @@ class Hit(ModelSQL, ModelView):
         RecordActivity.happen(opened - clicked, ['email_opened'])
         RecordActivity.happen(clicked, ['email_opened', 'email_clicked'])
 
-
     @classmethod
     def clean(cls):
         "Forget old hits, what they count stays"

@@ -63,6 +63,7 @@ def set_up(password):
     with transaction():
         company = _create_company()
         _number_sales()
+        _hurry_crons()
         _skip_wizards()
         _create_users(company, password)
         return company.id
@@ -98,6 +99,20 @@ def _number_sales():
     Sequence.write(
         [Sequence(ModelData.get_id('sale.sequence_sale'))],
         {'prefix': 'MC-', 'padding': 4})
+
+
+def _hurry_crons():
+    "Let who plays with the demo wait no longer than a minute"
+    pool = Pool()
+    Cron = pool.get('ir.cron')
+    Cron.write(Cron.search([
+                ('method', 'in', [
+                        'marketing.automation.scenario|trigger',
+                        'marketing.automation.record.activity|process']),
+                ]), {
+            'interval_number': 1,
+            'interval_type': 'minutes',
+            })
 
 
 def _skip_wizards():

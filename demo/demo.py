@@ -177,7 +177,7 @@ class Demo:
         say(f"        {what}  {self.processes.base}#{environment.DATABASE}")
         for login, password in reversed(self.passwords.items()):
             say(f"          Log in  {login} / {password}")
-        say('', "The cron runs every minute.  Stop with Ctrl-C.")
+        say('', "The cron goes on every minute.  Stop with Ctrl-C.")
         threading.Event().wait()
 
 

@@ -24,12 +24,14 @@ HEAD = '''
 import datetime as dt
 import json
 import sys
+import time
 
 import trytond.config as config
 
 config.update_etc([sys.argv[1]])
 
 from sql.aggregate import Count
+from trytond import backend
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 from trytond.worker import run_task
@@ -88,14 +90,26 @@ def scenario(template):
 '''
 # Runs what comes line by line, each in a transaction of its own
 CONSOLE = '''
-for line in sys.stdin:
-    task = json.loads(line)
+def execute(task, retry=20):
+    "Run the code, again after a conflict with the other processes"
     names = {**globals(), **task['variables'], 'result': None}
+    while True:
+        try:
+            with Transaction().start(database, 0) as transaction:
+                names['transaction'] = transaction
+                exec(task['code'], names)
+            run_tasks(transaction)
+            return names
+        except backend.DatabaseOperationalError:
+            if not retry:
+                raise
+            retry -= 1
+            time.sleep(0.1)
+
+
+for line in sys.stdin:
     try:
-        with Transaction().start(database, 0) as transaction:
-            names['transaction'] = transaction
-            exec(task['code'], names)
-        run_tasks(transaction)
+        names = execute(json.loads(line))
         answer = {'result': names['result']}
     except Exception as exception:
         answer = {'error': repr(exception)}

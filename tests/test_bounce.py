@@ -82,15 +82,18 @@ class BounceTestCase(unittest.TestCase):
 
     def test_sample_token(self):
         "Test the samples return what was sent"
-        message = email.message_from_bytes(sample('postfix_unknown_user', 'abc'))
+        message = email.message_from_bytes(
+            sample('postfix_unknown_user', 'abc'))
         self.assertIn('abc', message.as_string())
 
     @with_transaction()
     def test_hard_bounce(self):
         "Test a hard bounce stops the address at once"
-        record_activity = self.sent(self.address('postfix_unknown_user'))
+        record_activity = self.sent(
+            self.address('postfix_unknown_user'))
 
-        bounce, = self.receive('postfix_unknown_user', self.token(record_activity))
+        bounce, = self.receive(
+            'postfix_unknown_user', self.token(record_activity))
 
         mechanism, = record_activity.record.party.contact_mechanisms
         self.assertEqual(bounce.kind, 'hard')
@@ -104,7 +107,8 @@ class BounceTestCase(unittest.TestCase):
     @with_transaction()
     def test_forged(self):
         "Test a report without genuine token suppresses nobody"
-        record_activity = self.sent(self.address('postfix_unknown_user'))
+        record_activity = self.sent(
+            self.address('postfix_unknown_user'))
         token = self.token(record_activity)
 
         for forged in [
@@ -158,8 +162,10 @@ class BounceTestCase(unittest.TestCase):
     @with_transaction()
     def test_change_lifts(self):
         "Test another address lifts the suppression"
-        record_activity = self.sent(self.address('postfix_unknown_user'))
-        self.receive('postfix_unknown_user', self.token(record_activity))
+        record_activity = self.sent(
+            self.address('postfix_unknown_user'))
+        self.receive(
+            'postfix_unknown_user', self.token(record_activity))
         mechanism, = record_activity.record.party.contact_mechanisms
         self.assertTrue(mechanism.marketing_suppressed)
 
@@ -184,7 +190,8 @@ class BounceTestCase(unittest.TestCase):
         pool = Pool()
         Email = pool.get('inbound.email')
         Inbox = pool.get('inbound.email.inbox')
-        record_activity = self.sent(self.address('postfix_unknown_user'))
+        record_activity = self.sent(
+            self.address('postfix_unknown_user'))
         inbox, = Inbox.create([{
                     'name': "Bounces",
                     'rules': [('create', [{
@@ -211,8 +218,10 @@ class BounceTestCase(unittest.TestCase):
         pool = Pool()
         Bounce = pool.get('marketing.automation.bounce')
         Erase = pool.get('party.erase', type='wizard')
-        record_activity = self.sent(self.address('postfix_unknown_user'))
-        self.receive('postfix_unknown_user', self.token(record_activity))
+        record_activity = self.sent(
+            self.address('postfix_unknown_user'))
+        self.receive(
+            'postfix_unknown_user', self.token(record_activity))
         party = record_activity.record.party
         party.active = False
         party.save()
