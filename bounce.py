@@ -12,7 +12,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
-from . import signature
+from . import schedule, signature
 from .delivery_report import ReportTooLarge, parse
 
 # An address is stopped by this many soft bounces in so many days, if they are
@@ -191,14 +191,8 @@ class Bounce(ModelSQL, ModelView):
                 & (table.at >= since)))
         count, first, last = cursor.fetchone()
         return (count >= SOFT_BOUNCES
-            and _instant(last) - _instant(first)
+            and schedule.instant(last) - schedule.instant(first)
             >= dt.timedelta(days=SOFT_SPAN))
-
-
-def _instant(value):
-    if isinstance(value, str):
-        value = dt.datetime.fromisoformat(value)
-    return value
 
 
 class ContactMechanism(metaclass=PoolMeta):

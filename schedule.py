@@ -19,11 +19,6 @@ def back_off(attempt, rand=random.random):
     return dt.timedelta(seconds=delay / 2 + delay / 2 * rand())
 
 
-def spread(seconds, rand=random.random):
-    "Return the start of the next minute plus up to seconds of dispersion"
-    return dt.timedelta(seconds=seconds * rand())
-
-
 def next_minute(now):
     "Return the start of the minute after the instant"
     return now.replace(second=0, microsecond=0) + dt.timedelta(minutes=1)
@@ -32,3 +27,10 @@ def next_minute(now):
 def due(base, delay):
     "Return the instant, without microsecond, delay (or None) after base"
     return base.replace(microsecond=0) + (delay or dt.timedelta())
+
+
+def instant(value):
+    "Return the datetime of a column, which SQLite may give as text"
+    if isinstance(value, str):
+        value = dt.datetime.fromisoformat(value)
+    return value

@@ -15,7 +15,7 @@ from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
-from . import settings, signature
+from . import schedule, settings, signature
 from .delivery import retry
 from .verdict import HUMAN, MACHINE, UNKNOWN, Context
 from .verdict import Hit as RequestHit
@@ -320,7 +320,7 @@ class Hit(ModelSQL, ModelView):
                     | (table.settled == Literal(False)))))
         messages = {}
         for id_, at, count, *hit in cursor.fetchall():
-            hits = messages.setdefault(id_, Hits(instant(at), count))
+            hits = messages.setdefault(id_, Hits(schedule.instant(at), count))
             hits.add(*hit)
         return messages
 
@@ -426,10 +426,10 @@ class Target:
     def __init__(self, rows, rules):
         (self.url, self.activity, self.links, self.record_activity, at,
             self.is_opened, self.is_clicked, *_) = rows[0]
-        self.sent = instant(at)
+        self.sent = schedule.instant(at)
         self.rules = rules
         self.recent = [
-            (id_, instant(at), link, verdict)
+            (id_, schedule.instant(at), link, verdict)
             for *_, id_, at, link, verdict in rows if id_]
 
     def judge(self, now, link, request):
@@ -485,7 +485,7 @@ class Hits:
         self.hits = []
 
     def add(self, id_, at, link, verdict):
-        self.hits.append(self.Hit(id_, instant(at), link, verdict))
+        self.hits.append(self.Hit(id_, schedule.instant(at), link, verdict))
 
     def rejudge(self, now, rules):
         "Yield (hit, verdict) of each hit"
@@ -494,10 +494,3 @@ class Hits:
             now, self.sent, self.links, rules)
         for i, hit in enumerate(self.hits):
             yield hit, changes[i][0] if i in changes else hit.verdict
-
-
-def instant(value):
-    "Return the datetime of a column, which SQLite may give as text"
-    if isinstance(value, str):
-        value = dt.datetime.fromisoformat(value)
-    return value
