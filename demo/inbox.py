@@ -15,6 +15,7 @@ PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Inbox of the demo</title>
 <style>
+table {{ border-collapse: collapse; }}
 body {{ margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
     font: 1rem/1.5 system-ui, sans-serif; color: #222; }}
 td {{ padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #ddd; }}
@@ -22,9 +23,11 @@ td {{ padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #ddd; }}
 </head>
 <body>
 <h1>Inbox</h1>
-<p>One e-mail of each kind and language.  Pixels and links are genuine: what
-you open and follow while the demo is running is tracked, and its cron sends
-what comes next.  The links end in a shop that does not exist.</p>
+<p>One e-mail of each kind and language, unread if there is one.  Pixels and
+links are genuine: what you open and follow while the demo is running is
+tracked, and its cron does what comes next.  Answer a &ldquo;How was it?&rdquo;,
+for example, and look for the new e-mail a minute later.  The links end in a
+shop that does not exist.</p>
 <table>
 {rows}
 </table>

@@ -161,6 +161,9 @@ class Readers:
             raise DemoError(
                 f"A link leads to {target or response.status}: {url}")
 
+    def is_read(self, letter):
+        return letter.id in self.opened | self.clicked | self.scanned
+
     def unsubscribe(self, letter):
         "Do what the button of mail programs does (RFC 8058)"
         if not letter.one_click:
