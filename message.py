@@ -37,7 +37,8 @@ _nonce = secrets.token_hex(8)
 _placeholder = re.compile(
     rf'https://{_nonce}\.invalid/(link|unsubscribe)/(\d+)')
 _anchor = re.compile(r'(<a\b[^>]*?\bhref=")([^"]*)(?=")')
-_trailing = re.compile(r'[ \t\xa0]+$', re.M)
+# Lists are indented by two spaces, layout tables by more
+_margin = re.compile(r'[ \t\xa0]+$|^[ \t\xa0]{3,}', re.M)
 _blank = re.compile(r'\n{3,}')
 _link_space = re.compile(r'(?<=\[)\s+|\s+(?=\]\()')
 _control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
@@ -330,7 +331,7 @@ def html_to_text(html):
     "Return the text for readers that do not show HTML"
     content = get_text(html, TEXT)
     content = _link_space.sub('', content)
-    return _blank.sub('\n\n', _trailing.sub('', content)).strip() + '\n'
+    return _blank.sub('\n\n', _margin.sub('', content)).strip() + '\n'
 
 
 def check_consent(scenario, party):

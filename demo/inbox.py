@@ -25,9 +25,9 @@ td {{ padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #ddd; }}
 <h1>Inbox</h1>
 <p>One e-mail of each kind and language, unread if there is one.  Pixels and
 links are genuine: what you open and follow while the demo is running is
-tracked, and its cron does what comes next.  Answer a &ldquo;How was it?&rdquo;,
-for example, and look for the new e-mail a minute later.  The links end in a
-shop that does not exist.</p>
+tracked, and its cron does what comes next.  Answer a
+&ldquo;How was your coffee?&rdquo;, for example, and look for the new e-mail a
+minute later.  The links end in a shop that does not exist.</p>
 <table>
 {rows}
 </table>
