@@ -6,7 +6,7 @@ The bound: the same template rendered, built and delivered without a database.
 
 Two programs for one message after the other over one SMTP session:
 
-    stock   the libraries as they come: Genshi, html2text, email, smtplib
+    stock   the libraries as they come: Genshi, inscriptis, email, smtplib
     parts   this module's template, envelope and session, on values in memory
 
 Both sign a link of its own for each of the links, the pixel and the
@@ -70,9 +70,8 @@ class Stock:
         return f'{BASE}c/{i}-{token[:12].hex()}'
 
     def _message(self, i, title, html):
-        from html2text import HTML2Text
-        converter = HTML2Text(bodywidth=0)
-        converter.ignore_images = True
+        from inscriptis import get_text
+        from inscriptis.model.config import ParserConfig
         unsubscribe = self._url('unsubscribe', i)
         msg = EmailMessage(policy=SMTP)
         msg['From'] = FROM
@@ -86,7 +85,7 @@ class Stock:
         msg['Auto-Submitted'] = 'auto-generated'
         msg['Precedence'] = 'bulk'
         msg['X-Marketing-Automation'] = f'{i}'
-        msg.set_content(converter.handle(html))
+        msg.set_content(get_text(html, ParserConfig(display_links=True)))
         msg.add_alternative(html, subtype='html')
         return msg
 
