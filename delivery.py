@@ -269,7 +269,7 @@ class Slice:
     # What only composes: read a slice, render, send, write
 
     def _prepare(self):
-        outbox = retry_readonly(self._compose)
+        outbox = readonly(self._compose)
         ids = retry(self._links, outbox.urls) if outbox.urls else {}
         for draft in outbox.drafts:
             with self._outcome(draft.id):
@@ -289,7 +289,7 @@ class Slice:
     def _compose(self):
         pool = Pool()
         outbox = Outbox()
-        happened = self._happened()
+        happened = self._happened(list(self.states))
         Activity = pool.get('marketing.automation.activity')
         RecordActivity = pool.get('marketing.automation.record.activity')
         for language, ids in self._languages().items():
@@ -315,8 +315,8 @@ class Slice:
             languages[language].append(record_activity.id)
         return languages
 
-    def _happened(self):
-        "Return the ids whose negative event has happened to the parent"
+    def _happened(self, ids):
+        "Return those ids whose negative event has happened to the parent"
         pool = Pool()
         Activity = pool.get('marketing.automation.activity')
         RecordActivity = pool.get('marketing.automation.record.activity')
@@ -331,7 +331,7 @@ class Slice:
                 & (parent.activity == activity.parent.id))
             .select(
                 table.id,
-                where=fields.SQL_OPERATORS['in'](table.id, list(self.states))
+                where=fields.SQL_OPERATORS['in'](table.id, ids)
                 & getattr(parent, activity.event)))
         return {id_ for id_, in cursor}
 
@@ -417,7 +417,7 @@ class Slice:
         pool = Pool()
         Activity = pool.get('marketing.automation.activity')
         RecordActivity = pool.get('marketing.automation.record.activity')
-        happened = self._happened()
+        happened = self._happened([id_])
         language = RecordActivity(id_).record.language
         with speak(language):
             activity = Activity(self.activity)
@@ -471,7 +471,7 @@ def speak(language):
     return transaction.set_context(language=language)
 
 
-def retry_readonly(func):
+def readonly(func):
     "Call in a transaction that can only read"
     with Transaction().new_transaction(readonly=True):
         return func()
