@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trytond.modules.marketing_automation import delivery_report
 from trytond.modules.marketing_automation.delivery_report import (
     HARD, MAX_FORWARDS, MAX_LINE, MAX_LINES, MAX_REASON, MAX_RECIPIENTS,

@@ -6,10 +6,10 @@ import base64
 import datetime as dt
 import string
 
-from werkzeug.exceptions import Forbidden
-
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from werkzeug.exceptions import Forbidden
+
 from trytond.modules.marketing_automation import signature
 from trytond.pool import Pool
 from trytond.tests.test_tryton import DB_NAME, RouteTestCase

@@ -7,6 +7,7 @@ import unittest
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trytond.modules.marketing_automation import schedule
 
 instants = st.datetimes(

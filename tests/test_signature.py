@@ -7,6 +7,7 @@ import unittest
 
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+
 from trytond.modules.marketing_automation import signature
 
 keys = st.binary(min_size=16, max_size=64)
