@@ -15,7 +15,7 @@ from trytond.pool import Pool
 from trytond.pyson import PYSON, Eval, Get, PYSONDecoder
 from trytond.transaction import check_access
 
-from . import message
+from . import content, message
 from .exceptions import ConditionError, DomainError, Failure, TemplateError
 from .proxy import METHODS
 from .template import TemplateSyntaxError
@@ -199,7 +199,7 @@ def _title(activity, source):
 
 def _template(activity, source):
     template = _compile(activity, 'template', message.markup, source)
-    if message.is_mjml(source):
+    if content.is_mjml(source):
         if problem := _mjml(source):
             _template_error(activity, 'template', problem)
     elif '</body' not in source.lower():
@@ -216,7 +216,7 @@ def _mjml(source):
     etree.strip_attributes(root, DIRECTIVES)
     etree.strip_tags(root, DIRECTIVES)
     try:
-        html = message.convert(etree.tostring(root, encoding='unicode'))
+        html = content.mjml(etree.tostring(root, encoding='unicode'))
     except Failure as exception:
         return exception.detail
     if unknown := re.search(r'<(mj-[\w-]+)', html):

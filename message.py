@@ -4,52 +4,40 @@
 """From a template and a record to a message: nothing is written here"""
 import re
 import secrets
+from contextlib import contextmanager
 from email.headerregistry import HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from email.utils import formatdate, getaddresses, parseaddr
 from functools import lru_cache
-from html import escape, unescape
-from urllib.parse import urlencode, urljoin
+from html import escape
+from urllib.parse import urljoin
 
 import idna
-from genshi.core import START, QName
-from inscriptis import get_text
-from inscriptis.model.config import ParserConfig
 
 from trytond.i18n import gettext
 from trytond.pool import Pool
-from trytond.report import mjml_to_html
 from trytond.tools.email_ import format_address, set_from_header
 from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
 from . import settings, signature
+from .content import Content, is_mjml
 from .entry import Scopes
 from .exceptions import Failure, Skip
+from .placeholder import Placeholders, substitute
 from .proxy import report_helpers, unwrap
 from .template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
     compile_text)
 
-# Unknown to whoever writes a template, so that nobody can write a placeholder
-_nonce = secrets.token_hex(8)
-_placeholder = re.compile(
-    rf'https://{_nonce}\.invalid/(link|unsubscribe)/(\d+)')
-_anchor = re.compile(r'(<a\b[^>]*?\bhref=")([^"]*)(?=")')
-# Lists are indented by two spaces, layout tables by more
-_margin = re.compile(r'[ \t\xa0]+$|^[ \t\xa0]{3,}', re.M)
-_blank = re.compile(r'\n{3,}')
-_link_space = re.compile(r'(?<=\[)\s+|\s+(?=\]\()')
 _control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
 # Enough to keep nonsense from the server, which has the last word (RFC 5321)
 _address = re.compile(
     r'[^\x00-\x20\x7f@<>(),:;"\[\]\\]{1,64}@[^\x00-\x20\x7f@<>(),:;"]{1,255}')
-TEXT = ParserConfig(display_links=True)
+# Nobody who writes a template knows it, and the header is made only once
+BOUNDARY = f'={secrets.token_hex(8)}'
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
-# Elements whose href is not a link to follow, or not the one to follow: what
-# MJML makes of mj-social-element may be a link to share the other one
-UNTRACKED = {'link', 'base', 'mj-font', 'mj-social-element'}
 NAMES = {
     'record', 'short', 'datetime', 'sender_address', *report_helpers()}
 
@@ -120,66 +108,24 @@ class Draft:
         self.tracking = activity.scenario.tracking
         if party.marketing_tracking_refused:
             self.tracking = 'none'
-        self.links = {}
-        self.nexts = {}
+        self.links = Placeholders('own', self.tracking != 'none')
 
     @property
     def urls(self):
         "The URLs for which an id is needed"
-        return {*self.links, *filter(None, self.nexts)}
-
-    def short(self, url):
-        "Return the tracked form of the URL"
-        url = str(url)
-        if (self.tracking == 'none' or not is_http(url)
-                or _placeholder.fullmatch(url)):
-            return url
-        index = self.links.setdefault(url, len(self.links))
-        return f'https://{_nonce}.invalid/link/{index}'
-
-    def unsubscribe(self, href):
-        "Return the unsubscribe URL for unsubscribe or unsubscribe|URL"
-        next_ = href.partition('|')[2]
-        if not is_http(next_):
-            next_ = ''
-        index = self.nexts.setdefault(next_, len(self.nexts))
-        return f'https://{_nonce}.invalid/unsubscribe/{index}'
-
-    def rewrite(self, stream):
-        "Genshi filter that replaces the targets of links"
-        for kind, data, pos in stream:
-            if kind is START:
-                tag, attrs = data
-                href = attrs.get('href')
-                if href and tag.localname not in UNTRACKED:
-                    attrs |= [(QName('href'), self._href(href.strip()))]
-                    data = tag, attrs
-            yield kind, data, pos
-
-    def _href(self, href):
-        if href == 'unsubscribe' or href.startswith('unsubscribe|'):
-            return self.unsubscribe(href)
-        return self.short(href)
+        return self.links.urls | self.content.common.urls
 
     def render(self, activity, record):
         "Render title and template of the activity for the record proxy"
         source = activity.email_template
-        context = template_context(record, self.short)
+        context = template_context(record, self.links.short)
         if 'sender_address' in source:
             context['sender_address'] = postal_address(unwrap(record))
-        self.title = one_line(
-            render(text, activity.email_title, context))
-        method = 'xml' if is_mjml(source) else 'xhtml'
-        self.html = render(
-            markup, source, context,
-            filters=[self.rewrite], method=method)
-        if is_mjml(source):
-            self.html = _anchor.sub(self._rewrite_anchor, convert(self.html))
-
-    def _rewrite_anchor(self, match):
-        "Replace the target of a link that the conversion has made"
-        start, href = match.groups()
-        return start + escape(self._href(unescape(href).strip()))
+        with _explained():
+            self.title = one_line(
+                text(activity.email_title).render(context))
+            chunks = markup(source).chunks(context)
+        self.content = Content(chunks, self.links, is_mjml(source))
 
 
 class Outbox:
@@ -230,33 +176,27 @@ class Envelope:
         self.draft = draft
         # Without individual tracking, nothing leads to the record
         self.tracked = draft.id if draft.tracking == 'individual' else 0
-        self.urls = {
-            'link': [self._link_url(ids, u) for u in draft.links],
-            'unsubscribe': [
-                self._unsubscribe_url(ids, u) for u in draft.nexts],
-            }
+        self.urls = {}
+        for links in [draft.links, draft.content.common]:
+            self.urls[links.owner, 'link'] = [
+                self._link_url(ids, u) for u in links.links]
+            self.urls[links.owner, 'unsubscribe'] = [
+                self._unsubscribe_url(ids, u) for u in links.nexts]
 
     def _link_url(self, ids, url):
         link = ids[self.draft.activity, url]
         token = self.outbox.sign('click', link, self.tracked)
-        return urljoin(self.outbox.base, f'c/{token}')
+        return f'{self.outbox.base}c/{token}'
 
     def _unsubscribe_url(self, ids, next_=''):
         link = ids[self.draft.activity, next_] if next_ else 0
-        query = urlencode({
-                'r': self.draft.uuid,
-                't': self.outbox.sign('unsubscribe', self.draft.id, link),
-                })
-        return urljoin(self.outbox.base, f'unsubscribe?{query}')
+        token = self.outbox.sign('unsubscribe', self.draft.id, link)
+        return f'{self.outbox.base}unsubscribe?r={self.draft.uuid}&t={token}'
 
     def _pixel_url(self):
         token = self.outbox.sign(
             'open', self.draft.activity, self.tracked)
-        return urljoin(self.outbox.base, f'o/{token}.gif')
-
-    def _substitute(self, content, quote):
-        return _placeholder.sub(
-            lambda m: quote(self.urls[m[1]][int(m[2])]), content)
+        return f'{self.outbox.base}o/{token}.gif'
 
     def _add_pixel(self, html):
         if self.draft.tracking == 'none':
@@ -293,7 +233,7 @@ class Envelope:
         set_from_header(
             msg, from_, one_line(draft.sender or '') or from_)
         msg['To'] = format_address(draft.address, draft.name)
-        msg['Subject'] = self._substitute(draft.title, str)
+        msg['Subject'] = substitute(draft.title, self.urls, str)
         msg['Date'] = formatdate()
         msg['Message-ID'] = '<%s@%s>' % (
             self.outbox.sign('message', draft.id), self.outbox.host)
@@ -308,11 +248,11 @@ class Envelope:
         msg['X-Marketing-Automation'] = self.outbox.sign('bounce', draft.id)
 
     def _set_content(self, msg):
-        html = self._substitute(self.draft.html, escape)
-        msg.set_content(html_to_text(html))
-        msg.add_alternative(self._add_pixel(html), subtype='html')
-        # Nobody can write it either, and the header is made only once
-        msg.set_boundary(f'={_nonce}')
+        content = self.draft.content
+        msg.set_content(substitute(content.text, self.urls, str))
+        html = self._add_pixel(substitute(content.html, self.urls, escape))
+        msg.add_alternative(html, subtype='html')
+        msg.set_boundary(BOUNDARY)
 
     def _archive(self, msg):
         draft = self.draft
@@ -325,13 +265,6 @@ class Envelope:
             'marketing_automation_activity': draft.activity,
             'marketing_automation_record': draft.record,
             }
-
-
-def html_to_text(html):
-    "Return the text for readers that do not show HTML"
-    content = get_text(html, TEXT)
-    content = _link_space.sub('', content)
-    return _blank.sub('\n\n', _margin.sub('', content)).strip() + '\n'
 
 
 def check_consent(scenario, party):
@@ -374,28 +307,13 @@ def one_line(value):
     return ' '.join(_control.sub(' ', value).split())
 
 
-def is_mjml(source):
-    return source.lstrip().startswith('<mjml')
-
-
-def is_http(url):
-    return url[:8].lower().startswith(('http://', 'https://'))
-
-
-def render(compile_, source, context, **options):
-    "Return the rendered source, or raise the Failure to be shown"
+@contextmanager
+def _explained():
+    "Turn the errors of templates into the Failure to be shown"
     try:
-        return compile_(source).render(context, **options)
+        yield
     except (TemplateSyntaxError, TemplateRenderError) as exception:
         raise Failure('template', explain(exception)) from exception
-
-
-def convert(source):
-    "Return the HTML of the MJML, or raise the Failure to be shown"
-    try:
-        return mjml_to_html(source)
-    except OSError as exception:
-        raise Failure('template', str(exception)) from exception
 
 
 def explain(error):

@@ -22,8 +22,8 @@ from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .entry import Audience
 from .exceptions import Failure, Outcome, PreviewError
-from .message import (
-    Draft, Envelope, Outbox, html_to_text, one_line, parse_address)
+from .message import Draft, Envelope, Outbox, one_line, parse_address
+from .placeholder import Placeholders
 from .proxy import AccessScope
 from .relay import Relay
 
@@ -36,6 +36,13 @@ _email = {
     }
 
 Preview = namedtuple('Preview', ['title', 'html', 'text'])
+
+
+class ProofPlaceholders(Placeholders):
+    "Nobody unsubscribes by a proof"
+
+    def unsubscribe(self, href):
+        return '#'
 
 
 class Proof(Draft):
@@ -51,11 +58,7 @@ class Proof(Draft):
         self.resource = str(record)
         self.name, self.address = None, address
         self.tracking = 'none'
-        self.links = {}
-        self.nexts = {}
-
-    def unsubscribe(self, href):
-        return '#'
+        self.links = ProofPlaceholders('own', False)
 
 
 class ProofEnvelope(Envelope):
@@ -123,7 +126,8 @@ def preview(activity, record):
         return _error(gettext('marketing_automation.msg_preview_no_record'))
     try:
         proof = prove(activity, record)
-        return Preview(proof.title, proof.html, html_to_text(proof.html))
+        return Preview(
+            proof.title, proof.content.html, proof.content.text)
     except backend.DatabaseOperationalError:
         raise
     except Outcome as exception:

@@ -20,13 +20,14 @@ from trytond.transaction import TransactionError
 from .builtin import BUILTINS, DATETIME
 from .expression import FILENAME
 from .sandbox import GUARDS, Guard, Helper, Limits, is_callable
-from .template_compiler import MarkupCompiler, TextCompiler
+from .template_compiler import MarkupCompiler, Static, TextCompiler
 from .template_error import (
     TemplateError, TemplateRenderError, TemplateSyntaxError)
 
 __all__ = [
     'DATETIME', 'Limits', 'Template', 'TemplateError', 'TemplateRenderError',
-    'TemplateSyntaxError', 'compile_markup', 'compile_text']
+    'Static', 'TemplateSyntaxError', 'compile_markup', 'compile_text',
+    'serialize']
 
 MAX_MARKUP = 500_000  # characters of a source
 MAX_TEXT = 20_000
@@ -71,7 +72,7 @@ class Template:
         self.names = frozenset(expressions.names)
         self.paths = frozenset(expressions.paths)
         self.methods = frozenset(expressions.methods)
-        self._markup = markup
+        self._finish = serialize if markup else _join
         self._expected = [*expressions.names, *expressions.builtins]
         self._guards = [(n, GUARDS[n]) for n in expressions.guards]
         self._code = compiler.function()
@@ -82,20 +83,26 @@ class Template:
             **{n: BUILTINS[n] for n in expressions.builtins},
             }
 
-    def render(self, context, limits=None, filters=(), method='xhtml'):
+    def render(self, context, limits=None, finish=None):
         """Return the text of the template for the values of the context
 
-        filters -- Genshi stream filters
-        method -- of the Genshi serializer, without effect on plain text
+        finish -- makes the text of the chunks
+        """
+        limits = limits or Limits()
+        result = (finish or self._finish)(self.chunks(context, limits))
+        if len(result) > limits.output:
+            raise TemplateRenderError('limit_output', limit=limits.output)
+        return result
+
+    def chunks(self, context, limits=None):
+        """Return the list of what the template is made of for the context
+
+        These are Static events, texts that depend on the values and single
+        events.
         """
         guard = Guard(limits or Limits(), context)
         try:
-            events = self._generate(guard, context)
-            if self._markup:
-                for filter_ in filters:
-                    events = filter_(events)
-                events = _serializers[method](events)
-            return self._collect(guard, events)
+            return list(self._generate(guard, context))
         except (TransactionError, backend.DatabaseOperationalError,
                 backend.DatabaseTimeoutError):
             # To be tried again by who started the transaction
@@ -118,16 +125,33 @@ class Template:
             globals_[name] = getattr(guard, method)
         return FunctionType(self._code, globals_)()
 
-    def _collect(self, guard, chunks):
-        limit = guard.limits.output
-        result = []
-        for chunk in chunks:
-            limit -= len(chunk)
-            if limit < 0:
-                raise TemplateRenderError(
-                    'limit_output', limit=guard.limits.output)
-            result.append(chunk)
-        return str(''.join(result))
+
+def serialize(chunks, filters=(), method='xhtml'):
+    """Return the markup of the chunks
+
+    filters -- Genshi stream filters
+    method -- of the Genshi serializer
+    """
+    events = _events(chunks)
+    for filter_ in filters:
+        events = filter_(events)
+    return str(''.join(_serializers[method](events)))
+
+
+def _events(chunks):
+    for chunk in chunks:
+        if type(chunk) is Static:
+            yield from chunk
+        elif isinstance(chunk, str):
+            yield TEXT, chunk, (None, -1, -1)
+        else:
+            yield chunk
+
+
+def _join(chunks):
+    "Return the text of the chunks of a plain text"
+    return ''.join([
+            ''.join(c) if type(c) is Static else c for c in chunks])
 
 
 # The state of a serializer is in its generators

@@ -23,6 +23,9 @@ from .template_error import TemplateRenderError, TemplateSyntaxError
 MAX_DEPTH = 100  # of elements
 MAX_ELEMENTS = 10_000
 MAX_LOOPS = 10  # in each other, Python has a limit too
+# Elements whose text is more than what a person reads between two tags
+LITERAL = {
+    'mj-style', 'mj-title', 'pre', 'script', 'style', 'textarea'}
 
 # Outermost first, as Genshi has them
 DIRECTIVES = {
@@ -54,6 +57,13 @@ _attribute_name = re.compile(r'[A-Za-z_:][\w:.-]{0,100}')
 _closing_tag = re.compile(r'</\s*([\w:.-]+)')
 _line_directive = re.compile(r'[ \t]*#(#|[a-z]+\b)(.*)')
 _mark = re.compile(r'\\?\{[%#]|\\#')
+
+
+class Static(tuple):
+    "Events that are the same for all values, equal only to itself"
+    __slots__ = ()
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 class _StartTag:
@@ -136,9 +146,9 @@ class _Compiler:
 
     def flush(self):
         if self.static:
-            events = self.constant(tuple(self.static))
+            events = self.constant(Static(self.static))
             self.static = []
-            self.block.append(ast.Expr(ast.YieldFrom(events)))
+            self.block.append(ast.Expr(ast.Yield(events)))
 
     def constant(self, value):
         "Return the node for any value"
@@ -341,6 +351,7 @@ class MarkupCompiler(_Compiler):
     def __init__(self):
         super().__init__()
         self.prefixes = set()  # of the namespace of directives
+        self.literal = 0  # how many literal elements are open
 
     def compile(self, source):
         self._check_entities(source)
@@ -387,6 +398,8 @@ class MarkupCompiler(_Compiler):
         return TEXT, text, (None, line, -1)
 
     def value_event(self, name, line):
+        if not self.cdata and not self.literal:
+            return load(name)
         position = self.constant((None, line, -1))
         return ast.Tuple(
             elts=[load('_TEXT'), load(name), position], ctx=ast.Load())
@@ -468,11 +481,14 @@ class MarkupCompiler(_Compiler):
             self.assign(stripped, test)
         with self._unless(stripped):
             self._start(tag, attrs, directives.get('attrs'), position)
+        is_literal = tag.localname in LITERAL
+        self.literal += is_literal
         if 'content' in directives:
             self._replacement(
                 'content', directives['content'], line, events)()
         else:
             self._nodes(events)
+        self.literal -= is_literal
         with self._unless(stripped):
             self.event((END, tag, position), len(tag.localname) + 3)
 

@@ -122,7 +122,8 @@ class Parts:
             'id': i, 'activity': 1, 'scenario': 1, 'sender': FROM,
             'record': i, 'uuid': f'{i:032x}', 'resource': f'party.party,{i}',
             'name': f"Party {i}", 'address': f'p{i}@example.com',
-            'tracking': 'individual', 'links': {}, 'nexts': {},
+            'tracking': 'individual',
+            'links': self.message.Placeholders('own', True),
             }
         for name, value in values.items():
             setattr(draft, name, value)

@@ -9,10 +9,10 @@ from email import message_from_bytes, message_from_string
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
-from lxml import html
-
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import html
+
 from trytond.modules.marketing_automation import message, signature
 from trytond.modules.marketing_automation.exceptions import Failure, Skip
 from trytond.pool import Pool
@@ -37,22 +37,6 @@ class FunctionTestCase(unittest.TestCase):
         self.assertNotIn('\0', result)
         self.assertEqual(message.one_line(result), result)
 
-    def test_is_http(self):
-        "Test what is followed over HTTP"
-        for url, expected in [
-                ('http://example.com', True),
-                ('HTTPS://example.com', True),
-                ('mailto:a@example.com', False),
-                ('tel:+32', False),
-                ('#anchor', False),
-                ('/path', False),
-                ('javascript:alert(1)', False),
-                ('httpx://example.com', False),
-                ('', False),
-                ]:
-            with self.subTest(url=url):
-                self.assertEqual(message.is_http(url), expected)
-
     def test_parse_address(self):
         "Test which senders are taken"
         for source, expected in [
@@ -72,20 +56,6 @@ class FunctionTestCase(unittest.TestCase):
                 'a' * 65 + '@example.com']:
             with self.subTest(source=source):
                 self.assertEqual(message.parse_address(source)[1], '')
-
-    def test_html_to_text(self):
-        "Test the text says what the HTML says"
-        text = message.html_to_text(
-            '<html><head><title>T</title><style>p {}</style></head><body>'
-            '<h1>Title</h1><p>One &amp; two</p><ul><li>Item</li></ul>'
-            '<a href="https://example.com/x">\n link \n</a>'
-            '<img src="https://example.com/i.png" alt="picture"/>'
-            '</body></html>')
-        for part in ["Title", "One & two", "Item",
-                "[link](https://example.com/x)"]:
-            self.assertIn(part, text)
-        for part in ['p {}', '<', 'i.png']:
-            self.assertNotIn(part, text)
 
 
 class MessageTestCase(TestCase):

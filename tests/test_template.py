@@ -7,6 +7,7 @@ import tracemalloc
 import unittest
 import unittest.mock
 from decimal import Decimal
+from functools import partial
 
 from genshi.core import START, TEXT, Markup, QName
 from genshi.template import MarkupTemplate
@@ -15,7 +16,7 @@ from trytond.modules.marketing_automation.proxy import (
     AccessScope, report_helpers, unwrap)
 from trytond.modules.marketing_automation.template import (
     DATETIME, Limits, TemplateError, TemplateRenderError, TemplateSyntaxError,
-    compile_markup, compile_text)
+    compile_markup, compile_text, serialize)
 from trytond.pool import Pool
 from trytond.pyson import Eval, PYSONDecoder, PYSONEncoder
 from trytond.tests.test_tryton import (
@@ -34,7 +35,7 @@ def render(source, limits=None, **context):
 def markup(source, filters=(), method='xhtml', **context):
     "Render the source inside of a div"
     result = compile_markup(f'{HEAD}{source}</div>').render(
-        context, filters=filters, method=method)
+        context, finish=partial(serialize, filters=filters, method=method))
     return result.removeprefix('<div>').removesuffix('</div>')
 
 
@@ -116,7 +117,8 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
                 expected = MarkupTemplate(source).generate(**context).render(
                     method, encoding=None)
                 self.assertEqual(
-                    compile_markup(source).render(context, method=method),
+                    compile_markup(source).render(
+                        context, finish=partial(serialize, method=method)),
                     expected)
 
     def test_scope(self):
@@ -174,7 +176,9 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
         "Test the encoding of a text is of no importance"
         template = compile_markup(
             '<?xml version="1.0" encoding="iso-8859-1"?><mjml>é</mjml>')
-        self.assertEqual(template.render({}, method='xml'), '<mjml>é</mjml>')
+        self.assertEqual(
+            template.render({}, finish=partial(serialize, method='xml')),
+            '<mjml>é</mjml>')
 
     def test_filters(self):
         "Test filters receive the events of a stream"

@@ -1,0 +1,162 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""HTML and plain text of messages, of which most is made only once
+
+Messages of one template differ by some values in the text.  A Skeleton has
+in their place marks, characters for private use, and goes through all that
+takes time once: the serializer, the conversion of MJML and of HTML to plain
+text.  Each message fills in its values.
+"""
+import re
+import secrets
+from functools import lru_cache
+
+from genshi.core import START, TEXT, escape
+from inscriptis import get_text
+from inscriptis.model.config import ParserConfig
+
+from trytond.report import mjml_to_html
+
+from .exceptions import Failure
+from .template import Static, serialize
+
+MAX_MARKS = 1000
+# Of Supplementary Private Use Area-B, unknown to whoever writes a template
+FIRST_MARK = 0x100000 + secrets.randbelow(0xFFFE - MAX_MARKS)
+_mark = re.compile(
+    f'([{chr(FIRST_MARK)}-{chr(FIRST_MARK + MAX_MARKS - 1)}])\\1*')
+# Lists are indented by two spaces, layout tables by more
+_margin = re.compile(r'[ \t\xa0]+$|^[ \t\xa0]{3,}', re.M)
+_blank = re.compile(r'\n{3,}')
+_link_space = re.compile(r'(?<=\[)\s+|\s+(?=\]\()')
+TEXT_CONFIG = ParserConfig(display_links=True)
+
+
+class Content:
+    """The HTML and the plain text of a message
+
+    chunks -- what a Template yields
+    own -- the Placeholders of this message
+    """
+
+    def __init__(self, chunks, own, is_mjml=False):
+        shape = []
+        self.values = []
+        for chunk in chunks:
+            if type(chunk) is Static:
+                shape.append(chunk)
+            elif self._is_plain(chunk):
+                shape.append(None)
+                self.values.append(chunk)
+            else:
+                shape.append(_event(chunk, own))
+        self._skeleton = _skeleton(
+            tuple(shape), type(own), own.is_tracked, is_mjml)
+
+    def _is_plain(self, value):
+        "Test if nothing but its escaping depends on the value"
+        return (type(value) is str and value and value.isprintable()
+            and '  ' not in value and value == value.strip()
+            and len(self.values) < MAX_MARKS)
+
+    @property
+    def common(self):
+        "The Placeholders of all messages of the same shape"
+        return self._skeleton.placeholders
+
+    @property
+    def html(self):
+        values = [str(escape(v, quotes=False)) for v in self.values]
+        return _fill(self._skeleton.html, values)
+
+    @property
+    def text(self):
+        # Columns are as wide as what is in them
+        widths = tuple(
+            len(v) if self._skeleton.is_table else 1 for v in self.values)
+        return _fill(_text(self._skeleton, widths), self.values)
+
+
+def _event(chunk, own):
+    """Return the hashable event of what depends on the values
+
+    The types are in the place of the position: Markup is equal to a text, but
+    is not escaped.
+    """
+    if isinstance(chunk, str):
+        return TEXT, chunk, type(chunk)
+    kind, data, pos = chunk
+    if kind is START:
+        kind, data, pos = own.start(chunk)
+        pos = tuple(type(v) for _, v in data[1])
+    return kind, data, pos
+
+
+class _Skeleton:
+    "The HTML with marks, split at them"
+
+    def __init__(self, shape, placeholders, is_mjml):
+        self.placeholders = placeholders
+        html = serialize(
+            _chunks(shape), [placeholders.rewrite],
+            'xml' if is_mjml else 'xhtml')
+        if is_mjml:
+            html = placeholders.rewrite_anchors(mjml(html))
+        self.html = _split(html)
+        self.is_table = '<table' in html.lower()
+
+
+@lru_cache(256)
+def _skeleton(shape, class_, is_tracked, is_mjml):
+    return _Skeleton(shape, class_('common', is_tracked), is_mjml)
+
+
+def _chunks(shape):
+    "Yield the chunks of the shape with marks"
+    mark = FIRST_MARK
+    for chunk in shape:
+        if chunk is None:
+            chunk = chr(mark)
+            mark += 1
+        yield chunk
+
+
+@lru_cache(1024)
+def _text(skeleton, widths):
+    "Return the plain text with marks, split at them"
+    marks = [chr(FIRST_MARK + i) * w for i, w in enumerate(widths)]
+    return _split(html_to_text(_fill(skeleton.html, marks)))
+
+
+def _split(content):
+    "Return the list of texts and in between, the indexes of the marks"
+    parts = _mark.split(content)
+    parts[1::2] = [ord(m) - FIRST_MARK for m in parts[1::2]]
+    return parts
+
+
+def _fill(parts, values):
+    "Return the content with the values at their indexes"
+    parts = parts.copy()
+    parts[1::2] = [values[i] for i in parts[1::2]]
+    return ''.join(parts)
+
+
+def html_to_text(html):
+    "Return the text for readers that do not show HTML"
+    content = get_text(html, TEXT_CONFIG)
+    content = _link_space.sub('', content)
+    return _blank.sub('\n\n', _margin.sub('', content)).strip() + '\n'
+
+
+def mjml(source):
+    "Return the HTML of the MJML, or raise the Failure to be shown"
+    try:
+        return mjml_to_html(source)
+    except OSError as exception:
+        raise Failure('template', str(exception)) from exception
+
+
+def is_mjml(source):
+    return source.lstrip().startswith('<mjml')

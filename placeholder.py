@@ -1,0 +1,95 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""What stands for the URLs of links until the links have ids
+
+The ids are made for a whole slice, after all its messages are rendered.
+"""
+import re
+import secrets
+from html import escape, unescape
+
+from genshi.core import START, QName
+
+# Unknown to whoever writes a template, so that nobody can write a placeholder
+_nonce = secrets.token_hex(8)
+_placeholder = re.compile(
+    rf'https://{_nonce}\.invalid/(own|common)/(link|unsubscribe)/(\d+)')
+_anchor = re.compile(r'(<a\b[^>]*?\bhref=")([^"]*)(?=")')
+# Elements whose href is not a link to follow, or not the one to follow: what
+# MJML makes of mj-social-element may be a link to share the other one
+UNTRACKED = {'link', 'base', 'mj-font', 'mj-social-element'}
+
+
+class Placeholders:
+    """The placeholders of a message, or of what messages have in common
+
+    owner -- 'own' or 'common'
+    is_tracked -- whether links lead over this system
+    """
+
+    def __init__(self, owner, is_tracked):
+        self.owner = owner
+        self.is_tracked = is_tracked
+        self.links = {}
+        self.nexts = {}
+
+    @property
+    def urls(self):
+        "The URLs for which an id is needed"
+        return {*self.links, *filter(None, self.nexts)}
+
+    def short(self, url):
+        "Return the tracked form of the URL"
+        url = str(url)
+        if (not self.is_tracked or not is_http(url)
+                or _placeholder.fullmatch(url)):
+            return url
+        return self._placeholder('link', self.links, url)
+
+    def unsubscribe(self, href):
+        "Return the unsubscribe URL for unsubscribe or unsubscribe|URL"
+        next_ = href.partition('|')[2]
+        if not is_http(next_):
+            next_ = ''
+        return self._placeholder('unsubscribe', self.nexts, next_)
+
+    def _placeholder(self, kind, known, url):
+        index = known.setdefault(url, len(known))
+        return f'https://{_nonce}.invalid/{self.owner}/{kind}/{index}'
+
+    def rewrite(self, stream):
+        "Genshi filter that replaces the targets of links"
+        for event in stream:
+            yield self.start(event) if event[0] is START else event
+
+    def start(self, event):
+        "Return the event of a start tag with the target replaced"
+        kind, (tag, attrs), pos = event
+        href = attrs.get('href')
+        if href and tag.localname not in UNTRACKED:
+            attrs |= [(QName('href'), self._href(href.strip()))]
+        return kind, (tag, attrs), pos
+
+    def rewrite_anchors(self, html):
+        "Return the HTML with the targets of its links replaced"
+        return _anchor.sub(self._rewrite_anchor, html)
+
+    def _rewrite_anchor(self, match):
+        start, href = match.groups()
+        return start + escape(self._href(unescape(href).strip()))
+
+    def _href(self, href):
+        if href == 'unsubscribe' or href.startswith('unsubscribe|'):
+            return self.unsubscribe(href)
+        return self.short(href)
+
+
+def substitute(content, urls, quote):
+    "Return the content with the URLs, {(owner, kind): list}"
+    return _placeholder.sub(
+        lambda m: quote(urls[m[1], m[2]][int(m[3])]), content)
+
+
+def is_http(url):
+    return url[:8].lower().startswith(('http://', 'https://'))
