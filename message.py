@@ -5,7 +5,7 @@
 import re
 import secrets
 from contextlib import contextmanager
-from email.headerregistry import HeaderRegistry, UnstructuredHeader
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from email.utils import formatdate, getaddresses, parseaddr
@@ -35,6 +35,8 @@ _control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
 # Enough to keep nonsense from the server, which has the last word (RFC 5321)
 _address = re.compile(
     r'[^\x00-\x20\x7f@<>(),:;"\[\]\\]{1,64}@[^\x00-\x20\x7f@<>(),:;"]{1,255}')
+# So that the line is no longer than RFC 5322 recommends
+MAX_PLAIN = 78 - len('To: ')
 # Nobody who writes a template knows it, and the header is made only once
 BOUNDARY = f'={secrets.token_hex(8)}'
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
@@ -45,8 +47,13 @@ markup = lru_cache(512)(compile_markup)
 text = lru_cache(512)(compile_text)
 
 
-class _URLHeader(UnstructuredHeader):
-    "A header that is never encoded nor folded inside of a URL"
+class _Plain(str):
+    "The value of a header that needs neither parsing, encoding nor folding"
+
+    def __new__(cls, name, value):
+        self = super().__new__(cls, value)
+        self.name = name
+        return self
 
     def fold(self, *, policy):
         return f'{self.name}: {self}{policy.linesep}'
@@ -70,9 +77,7 @@ class _Policy(EmailPolicy):
     fold_binary = lru_cache(256)(EmailPolicy.fold_binary)
 
 
-_headers = _Headers()
-_headers.map_to_type('list-unsubscribe', _URLHeader)
-POLICY = _Policy(linesep='\r\n', header_factory=_headers)
+POLICY = _Policy(linesep='\r\n', header_factory=_Headers())
 POLICY_UTF8 = POLICY.clone(utf8=True)
 
 
@@ -212,7 +217,7 @@ class Envelope:
         msg = EmailMessage(
             policy=POLICY if draft.address.isascii() else POLICY_UTF8)
         try:
-            self._set_headers(msg)
+            sender = self._set_headers(msg)
         except (ValueError, IndexError) as exception:
             raise Failure('address', str(exception)) from exception
         self._set_content(msg)
@@ -220,32 +225,41 @@ class Envelope:
         if bounce:
             local, _, host = bounce.partition('@')
             sender = f'{local}+{self.outbox.sign("bounce", draft.id)}@{host}'
-        else:
-            sender = parseaddr(msg['Sender'] or msg['From'])[1]
         return Message(
             id=draft.id,
             sender=sender, recipient=draft.address,
             data=msg.as_bytes(), archive=self._archive(msg))
 
     def _set_headers(self, msg):
+        "Set the headers and return the address of the sender"
         draft = self.draft
         from_ = settings.email_from()
-        set_from_header(
-            msg, from_, one_line(draft.sender or '') or from_)
-        msg['To'] = format_address(draft.address, draft.name)
+        headers, sender = _from(
+            from_, one_line(draft.sender or '') or from_)
+        for header in headers:
+            msg[header.name] = header
+        msg['To'] = _to(draft.name, draft.address)
         msg['Subject'] = substitute(draft.title, self.urls, str)
         msg['Date'] = formatdate()
-        msg['Message-ID'] = '<%s@%s>' % (
-            self.outbox.sign('message', draft.id), self.outbox.host)
-        # RFC 2369 and RFC 8058
-        msg['List-Unsubscribe'] = f'<{self._unsubscribe_url({})}>'
+        self._set_plain(msg, 'Message-ID', '<%s@%s>' % (
+                self.outbox.sign('message', draft.id), self.outbox.host))
+        # RFC 2369 and RFC 8058, a URL is neither encoded nor folded
+        self._set_plain(
+            msg, 'List-Unsubscribe', f'<{self._unsubscribe_url({})}>')
         msg['List-Unsubscribe-Post'] = 'List-Unsubscribe=One-Click'
         # RFC 2919: the phrase names the list, the identifier never changes
         msg['List-Id'] = f'<scenario-{draft.scenario}.{self.outbox.host}>'
         # RFC 3834: nobody should answer automatically
         msg['Auto-Submitted'] = 'auto-generated'
         msg['Precedence'] = 'bulk'
-        msg['X-Marketing-Automation'] = self.outbox.sign('bounce', draft.id)
+        self._set_plain(
+            msg, 'X-Marketing-Automation',
+            self.outbox.sign('bounce', draft.id))
+        return sender
+
+    @staticmethod
+    def _set_plain(msg, name, value):
+        msg[name] = _Plain(name, value)
 
     def _set_content(self, msg):
         content = self.draft.content
@@ -265,6 +279,22 @@ class Envelope:
             'marketing_automation_activity': draft.activity,
             'marketing_automation_record': draft.record,
             }
+
+
+@lru_cache(256)
+def _from(from_, sender):
+    "Return the headers that name who sends, and the address"
+    msg = EmailMessage(policy=POLICY)
+    set_from_header(msg, from_, sender)
+    return msg.values(), parseaddr(msg['Sender'] or msg['From'])[1]
+
+
+def _to(name, address):
+    "Return the value of the header To"
+    value = format_address(address, name)
+    if ((name or '') + address).isascii() and len(value) <= MAX_PLAIN:
+        value = _Plain('To', value)
+    return value
 
 
 def check_consent(scenario, party):
