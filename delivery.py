@@ -15,6 +15,7 @@ import logging
 import time
 from collections import defaultdict, deque
 from contextlib import nullcontext
+from functools import lru_cache
 
 from sql import Conflict, For, Literal, Null
 from sql.conditionals import Case
@@ -248,6 +249,8 @@ class Slice:
         self.relay = relay
         self.until = time.monotonic() + settings.lease() / 2
         self.results = {}  # id: values to store
+        self.outbox = None
+        self.links = {}
         self.messages = {}
         self.sent = set()
         self.finished = []
@@ -269,19 +272,17 @@ class Slice:
     # What only composes: read a slice, render, send, write
 
     def _prepare(self):
-        outbox = readonly(self._compose)
-        ids = retry(self._links, outbox.urls) if outbox.urls else {}
-        for draft in outbox.drafts:
-            with self._outcome(draft.id):
-                self.messages[draft.id] = outbox.seal(draft, ids)
+        self.outbox = outbox = readonly(self._compose)
+        self.links = retry(self._links, outbox.urls) if outbox.urls else {}
         # Whatever has changed since, these have been sent
         self.sent = {
             id_ for id_, s in self.states.items() if s == 'delivered'}
         for id_ in self.sent:
             self.results.pop(id_, None)
+        drafts = {d.id for d in outbox.drafts}
         self.finished = [
             id_ for id_ in self.states
-            if id_ not in self.results and id_ not in self.messages]
+            if id_ not in self.results and id_ not in drafts]
 
     def _outcome(self, id_):
         return _Outcome(self.results, id_)
@@ -348,16 +349,15 @@ class Slice:
         pool = Pool()
         Throttle = pool.get('marketing.automation.throttle')
         queue = deque(
-            m for id_, m in self.messages.items()
-            if id_ not in self.sent)
+            d for d in self.outbox.drafts if d.id not in self.sent)
         if not queue:
             return
-        for message in retry(Throttle.over_limit, list(queue)):
-            queue.remove(message)
-            self._postpone(message)
+        for draft in retry(Throttle.over_limit, list(queue)):
+            queue.remove(draft)
+            self._postpone(draft)
         with _Recorder() as recorder:
             self._hold_back(queue, recorder)
-            for message, result in self.relay.deliver(queue):
+            for message, result in self.relay.deliver(queue, self._seal):
                 if not self._record(message, result, queue, recorder):
                     self._hold_back(queue, recorder)
                 if time.monotonic() > self.until:
@@ -366,6 +366,13 @@ class Slice:
         if not self.relay.failures:
             retry(Throttle.close)
 
+    def _seal(self, draft):
+        "Return the message of the draft, or None after a failure"
+        if draft.id not in self.messages:
+            with self._outcome(draft.id):
+                self.messages[draft.id] = self.outbox.seal(draft, self.links)
+        return self.messages.get(draft.id)
+
     def _record(self, message, result, queue, recorder):
         "Store the result, return if the next message may be sent"
         if result.kind == 'sent':
@@ -373,7 +380,6 @@ class Slice:
             self.sent.add(message.id)
             return recorder.delivered(message, queue[0] if queue else None)
         recorder.failed(message, result)
-        del self.messages[message.id]
         if result.kind == 'relay':
             self.relay.failures += 1
             if self.relay.failures >= BREAKER:
@@ -383,25 +389,23 @@ class Slice:
 
     def _hold_back(self, queue, recorder):
         "Take out what has been stopped or blocked since the claim"
-        allowed = recorder.allowed([m.id for m in queue])
-        held = [m for m in queue if m.id not in allowed]
-        for message in held:
-            queue.remove(message)
+        allowed = recorder.allowed([d.id for d in queue])
+        held = [d for d in queue if d.id not in allowed]
+        for draft in held:
+            queue.remove(draft)
         self._release(held)
 
-    def _postpone(self, message):
+    def _postpone(self, draft):
         self.is_limited = True
-        del self.messages[message.id]
-        self.results[message.id] = {
+        self.results[draft.id] = {
             'at': schedule.next_minute(dt.datetime.now()),
             'reason': 'limit',
             }
 
-    def _release(self, messages):
-        for message in messages:
-            del self.messages[message.id]
-            self.results[message.id] = {}
-        messages.clear()
+    def _release(self, drafts):
+        for draft in drafts:
+            self.results[draft.id] = {}
+        drafts.clear()
 
     # What changes records: one by one
 
@@ -432,18 +436,20 @@ class Slice:
     def _finish(self):
         "Store all that has not been stored yet"
         done = list({*self.finished, *self.sent})
-        self._archive(done)
+        self._archive()
         self._children(done)
         store(dict.fromkeys(
                 done, {'state': 'done', 'reason': None, 'detail': None}))
         store(self.results)
 
-    def _archive(self, ids):
+    def _archive(self):
         pool = Pool()
         Email = pool.get('ir.email')
-        if settings.archive():
-            Email.file_marketing(
-                [self.messages[i].archive for i in ids if i in self.messages])
+        if self.outbox and settings.archive():
+            messages = [
+                self._seal(d) for d in self.outbox.drafts
+                if d.id in self.sent]
+            Email.file_marketing([m.archive for m in messages if m])
 
     def _children(self, ids):
         "Plan the children that do not wait for a positive event"
@@ -601,18 +607,13 @@ class _Recorder:
 
     @staticmethod
     def _delivered(cursor, id_, next_):
-        pool = Pool()
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        table = RecordActivity.__table__()
-        allowed = _allowed([next_ or -1])
-        returning = [allowed]
-        if backend.name == 'postgresql':
-            returning.append(SetConfig('synchronous_commit', 'off', True))
-        cursor.execute(*table.update(
-                [table.state, table.at, table.reason, table.detail],
-                ['delivered', dt.datetime.now().replace(microsecond=0),
-                    None, None],
-                where=table.id == id_, returning=returning))
+        sql, params = _delivered_query()
+        values = {
+            ID: id_,
+            NEXT: next_ or -1,
+            NOW: dt.datetime.now().replace(microsecond=0),
+            }
+        cursor.execute(sql, [values.get(p, p) for p in params])
         rows = cursor.fetchall()
         return bool(next_ is None or rows and rows[0][0])
 
@@ -622,7 +623,8 @@ class _Recorder:
 
     @staticmethod
     def _allowed(cursor, ids):
-        cursor.execute(*_allowed(ids))
+        cursor.execute(*_allowed(
+                lambda id_: fields.SQL_OPERATORS['in'](id_, ids)))
         return {id_ for id_, in cursor.fetchall()}
 
     def failed(self, message, result):
@@ -655,7 +657,26 @@ class _Recorder:
         store({id_: {**values, 'detail': str(result)}})
 
 
-def _allowed(ids):
+# What stands for the values in a query that is built only once
+ID, NEXT, NOW = object(), object(), object()
+
+
+@lru_cache(1)
+def _delivered_query():
+    "Return the SQL and its parameters that store one delivery"
+    pool = Pool()
+    RecordActivity = pool.get('marketing.automation.record.activity')
+    table = RecordActivity.__table__()
+    returning = [_allowed(lambda id_: id_ == NEXT)]
+    if backend.name == 'postgresql':
+        returning.append(SetConfig('synchronous_commit', 'off', True))
+    return tuple(table.update(
+            [table.state, table.at, table.reason, table.detail],
+            ['delivered', NOW, None, None],
+            where=table.id == ID, returning=returning))
+
+
+def _allowed(clause):
     "Return the query of the ids that are neither stopped nor blocked"
     pool = Pool()
     Record = pool.get('marketing.automation.record')
@@ -669,7 +690,7 @@ def _allowed(ids):
         .join(scenario, condition=record.scenario == scenario.id)
         .select(
             table.id,
-            where=fields.SQL_OPERATORS['in'](table.id, ids)
+            where=clause(table.id)
             & (table.state == 'waiting')
             & (record.blocked != Literal(True))
             & (scenario.state == 'running')))
@@ -731,7 +752,7 @@ class Throttle(ModelSQL):
         if limit := settings.domain_limit():
             domains = defaultdict(list)
             for message in messages:
-                domains[domain(message.recipient)].append(message)
+                domains[domain(message.address)].append(message)
             messages = []
             # In one order, so that workers do not wait for each other
             for name, group in sorted(domains.items()):

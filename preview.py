@@ -363,7 +363,7 @@ class PreviewShow(ModelView):
         with Transaction().set_context(language=self.language_code):
             message = self._compose(address)
         with Relay(sessions=1) as relay:
-            (_, result), = relay.deliver(deque([message]))
+            (_, result), = relay.deliver(deque([message]), lambda m: m)
         if result.kind != 'sent':
             raise PreviewError(gettext(
                     'marketing_automation.msg_test_failed',

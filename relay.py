@@ -8,6 +8,7 @@ only after its result has been taken: whoever consumes the results and stores
 each of them has at most one uncertain message per session when it is killed.
 """
 import logging
+import re
 import smtplib
 import time
 from collections import deque
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 # Seconds that composing and storing a message take at least: more sessions
 # than fit in a delivery at this pace would only wait
 PACE = 0.0015
+_leading_dot = re.compile(rb'^\.', re.MULTILINE)
+_line_end = re.compile(r'[\r\n]')
 
 
 class Result:
@@ -48,43 +51,135 @@ class Result:
 
 
 class Session:
-    "One connection to the server, opened when needed"
+    """One connection to the server, opened when needed
+
+    A message is sent in two steps, so that something else can be done while
+    the server takes it.
+    """
 
     def __init__(self, uri):
         self.uri = uri
         self.server = None
+        self.message = None
+        self.is_reused = False
+        self.seconds = 0
 
     def send(self, message):
         "Deliver the message and return (result, seconds)"
-        started = time.monotonic()
-        is_reused = self.server is not None
-        result = self._send(message)
-        if result.kind == 'relay' and is_reused:
-            # The server may end a connection that has idled or is used up
-            result = self._send(message)
-        return result, time.monotonic() - started
+        self.begin(message)
+        return self.end()
 
-    def _send(self, message):
+    def begin(self, message):
+        "Hand over the message"
+        self.message = message
+        self.seconds = 0
+        self.is_reused = self.server is not None
+        self.result = self._try(self._hand_over)
+
+    def end(self):
+        "Return what became of it and the seconds that were waited"
+        result = self.result or self._try(self._taken)
+        if result.kind == 'relay' and self.is_reused:
+            # The server may end a connection that has idled or is used up
+            self.is_reused = False
+            result = self._try(self._hand_over) or self._try(self._taken)
+        return result, self.seconds
+
+    def _try(self, step):
+        "Return the result of the step, None if it is not known yet"
+        started = time.monotonic()
         try:
-            if self.server is None:
-                self.server = get_smtp_server(self.uri, strict=True)
-            return self._transfer(message)
+            return step()
         except (smtplib.SMTPException, OSError, ValueError) as exception:
             result = classify(exception)
             if result.kind == 'relay':
                 self.close()
+            else:
+                self._reset()
             return result
+        finally:
+            self.seconds += time.monotonic() - started
 
-    def _transfer(self, message):
+    def _hand_over(self):
+        "Send all of the message without waiting for the last reply"
+        if self.server is None:
+            self.server = get_smtp_server(self.uri, strict=True)
         self.server.ehlo_or_helo_if_needed()
+        if _line_end.search(self.message.sender + self.message.recipient):
+            return Result('permanent', None, "line end in an address")
+        self._check(*self._commands())
+        data = _leading_dot.sub(b'..', self.message.data)
+        self.server.send(data + b'.\r\n')
+
+    def _commands(self):
+        "Return the replies to MAIL, RCPT and DATA up to the first refusal"
+        commands = [
+            ' '.join([
+                    f'MAIL FROM:<{self.message.sender}>', *self._options()]),
+            f'RCPT TO:<{self.message.recipient}>',
+            'DATA',
+            ]
+        # RFC 2920: in one go, with a reply for each
+        is_pipelined = self.server.has_extn('pipelining')
+        if is_pipelined:
+            self._write(*commands)
+        replies = []
+        for command in commands:
+            if not is_pipelined:
+                self._write(command)
+            replies.append(self.server.getreply())
+            code, _ = replies[-1]
+            if code == 421 or (code >= 400 and not is_pipelined):
+                break
+        return replies
+
+    def _options(self):
+        sender, recipient = self.message.sender, self.message.recipient
         options = []
-        if not (message.recipient.isascii() and message.sender.isascii()):
+        if not (sender.isascii() and recipient.isascii()):
+            if not self.server.has_extn('smtputf8'):
+                raise smtplib.SMTPNotSupportedError(
+                    "SMTPUTF8 not supported by server")
             options.append('SMTPUTF8')
         if self.server.has_extn('8bitmime'):
             options.append('BODY=8BITMIME')
-        self.server.sendmail(
-            message.sender, [message.recipient], message.data, options)
+        if self.server.has_extn('size'):
+            options.append(f'SIZE={len(self.message.data)}')
+        return options
+
+    def _write(self, *commands):
+        self.server.send(
+            ''.join(f'{c}\r\n' for c in commands).encode('utf-8'))
+
+    def _check(self, mail, rcpt=None, data=None):
+        "Raise the error of the first reply that refuses"
+        if mail[0] == 250 and rcpt[0] in {250, 251} and data[0] == 354:
+            return
+        if data and data[0] == 354:
+            # There is nobody to send it to, the server has to refuse this
+            self.server.send(b'.\r\n')
+            self.server.getreply()
+        if mail[0] != 250:
+            raise smtplib.SMTPSenderRefused(*mail, self.message.sender)
+        if rcpt[0] not in {250, 251}:
+            raise smtplib.SMTPRecipientsRefused(
+                {self.message.recipient: rcpt})
+        raise smtplib.SMTPDataError(*data)
+
+    def _taken(self):
+        "Return the result if the server has taken the message"
+        code, text = self.server.getreply()
+        if code != 250:
+            raise smtplib.SMTPDataError(code, text)
         return Result('sent')
+
+    def _reset(self):
+        "Let the server forget the message"
+        try:
+            if self.server:
+                self.server.rset()
+        except (smtplib.SMTPException, OSError):
+            self.close()
 
     def close(self):
         server, self.server = self.server, None
@@ -151,27 +246,35 @@ class Relay:
         if self.executor:
             self.executor.shutdown()
 
-    def deliver(self, queue):
-        """Yield (message, result) until the deque of messages is empty
+    def deliver(self, queue, seal):
+        """Yield (message, result) until the deque of drafts is empty
 
-        The queue may be changed between two results.
+        seal makes the message of a draft, or None: such a draft is left out.
+        The queue may be changed between two results. Its first draft is the
+        next one to be sent.
         """
         running = {}
-        while queue or running:
-            while queue and len(running) < self._wanted():
+        message = _next(queue, seal)
+        while message or running:
+            while message and len(running) < self._wanted():
                 session = self._session()
-                message = queue.popleft()
+                queue.popleft()
                 if self._wanted() == 1 and not running:
-                    sent = session.send(message)
-                    yield message, self._measure(session, sent)
+                    session.begin(message)
+                    # While the server takes it
+                    _next(queue, seal)
+                    yield message, self._measure(session, session.end())
                 else:
                     future = self._executor().submit(session.send, message)
                     running[future] = session, message
+                message = _next(queue, seal)
             if running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     session, message = running.pop(future)
+                    _next(queue, seal)
                     yield message, self._measure(session, future.result())
+                message = _next(queue, seal)
 
     def _wanted(self):
         "Return how many sessions keep the process busy at this latency"
@@ -194,6 +297,14 @@ class Relay:
             self.executor = ThreadPoolExecutor(
                 self.limit, thread_name_prefix='smtp')
         return self.executor
+
+
+def _next(queue, seal):
+    "Return the message of the first draft that has one"
+    while queue:
+        if message := seal(queue[0]):
+            return message
+        queue.popleft()
 
 
 def _with_timeout(uri):
