@@ -28,6 +28,9 @@ from .proxy import AccessScope
 
 logger = logging.getLogger(__name__)
 SLICE = 10_000
+# Until there are some records PostgreSQL expects none, and would read those
+# that a slice inserts again for each of its candidates
+FIRST_SLICE = 1_000
 # More instances in one list cost quadratic time
 BROWSE = 1_000
 
@@ -133,12 +136,13 @@ class _Entry:
         if last is None:
             return
         last -= 1
+        size = FIRST_SLICE
         while last < bound:
-            upto = self._upto(last, bound)
+            upto = self._upto(last, bound, size)
             ids = self._enter(last, upto)
             if ids:
                 self._start(ids)
-            last = upto
+            last, size = upto, SLICE
             if last < bound:
                 transaction.commit()
         transaction.counter += 1
@@ -155,13 +159,13 @@ class _Entry:
     def _reference(self, id_):
         return Concat(self.scenario.model + ',', Cast(id_, 'VARCHAR'))
 
-    def _upto(self, last, bound):
-        "Return the id up to which the next slice goes"
+    def _upto(self, last, bound, size):
+        "Return the id up to which a slice of the size goes"
         candidate = self.audience.query()
         slice_ = candidate.select(
             candidate.id,
             where=(candidate.id > last) & (candidate.id <= bound),
-            order_by=[candidate.id.asc], limit=SLICE)
+            order_by=[candidate.id.asc], limit=size)
         self.cursor.execute(*slice_.select(Max(slice_.id)))
         upto, = self.cursor.fetchone()
         return bound if upto is None else upto

@@ -14,6 +14,11 @@ from trytond.tests.test_tryton import (
 from trytond.transaction import Transaction
 
 
+def slices(size):
+    "Return a context in which slices have the size"
+    return patch.multiple(entry, FIRST_SLICE=size, SLICE=size)
+
+
 class EntryTestCase(TestCase):
     "Test how records enter, committed slice by slice"
 
@@ -88,7 +93,7 @@ class EntryTestCase(TestCase):
         "Test each record enters once, however often it is triggered"
         scenario = self._scenario(7)
         activity = self._activity(scenario)
-        with patch.object(entry, 'SLICE', 3):
+        with slices(3):
             for _ in range(3):
                 scenario.trigger([scenario])
         records = self._records(scenario)
@@ -114,7 +119,7 @@ class EntryTestCase(TestCase):
                 raise Exception("power cut")
             return upto(self, *args)
 
-        with patch.object(entry, 'SLICE', 3), \
+        with slices(3), \
                 patch.object(entry._Entry, '_upto', interrupt), \
                 self.assertLogs(entry.logger, 'ERROR'):
             scenario.trigger([scenario])
@@ -122,7 +127,7 @@ class EntryTestCase(TestCase):
         self.assertEqual(len(self._states(activity)), 6)
         self.assertEqual(self._error(scenario), "power cut")
 
-        with patch.object(entry, 'SLICE', 3):
+        with slices(3):
             scenario.trigger([scenario])
         self.assertEqual(len(self._records(scenario)), 10)
         self.assertEqual(self._states(activity), [('waiting', None)] * 10)
@@ -166,7 +171,7 @@ class EntryTestCase(TestCase):
         condition = PYSONEncoder().encode(
             Eval('self', {}).get('name') != f'{self.mark} 2')
         activity = self._activity(scenario, condition=condition)
-        with patch.object(entry, 'SLICE', 2):
+        with slices(2):
             scenario.trigger([scenario])
         self.assertEqual(self._states(activity), [
                 ('waiting', None), ('waiting', None),
