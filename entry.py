@@ -12,8 +12,8 @@ import datetime as dt
 import logging
 
 from sql import Cast, Conflict, Literal, Union
-from sql.aggregate import Max, Min
-from sql.operators import Concat, Exists
+from sql.aggregate import Count, Max, Min
+from sql.operators import Concat, Equal, Exists
 
 from trytond import backend
 from trytond.pool import Pool
@@ -129,9 +129,10 @@ class _Entry:
 
     def run(self):
         transaction = Transaction()
-        candidate, where = self._new()
+        candidate = self.audience.query()
         self.cursor.execute(*candidate.select(
-                Min(candidate.id), Max(candidate.id), where=where))
+                Min(candidate.id), Max(candidate.id),
+                where=~Exists(self._entered(candidate, Literal(1)))))
         last, bound = self.cursor.fetchone()
         if last is None:
             return
@@ -147,14 +148,13 @@ class _Entry:
                 transaction.commit()
         transaction.counter += 1
 
-    def _new(self):
-        "Return the table of candidates and the clause of those not yet in"
-        candidate, record = self.audience.query(), self.record
-        where = ~Exists(record.select(
-                Literal(1),
-                where=(record.scenario == self.scenario.id)
-                & (record.record == self._reference(candidate.id))))
-        return candidate, where
+    def _entered(self, candidate, column):
+        "Return the query of the column for what the candidate has become"
+        record = self.record
+        return record.select(
+            column,
+            where=(record.scenario == self.scenario.id)
+            & (record.record == self._reference(candidate.id)))
 
     def _reference(self, id_):
         return Concat(self.scenario.model + ',', Cast(id_, 'VARCHAR'))
@@ -173,8 +173,11 @@ class _Entry:
     def _enter(self, last, upto):
         "Insert the new records with id in ]last, upto], return their ids"
         record = self.record
-        candidate, where = self._new()
-        where &= (candidate.id > last) & (candidate.id <= upto)
+        candidate = self.audience.query()
+        # An aggregate makes PostgreSQL look the records up one by one: as
+        # long as it has not counted them it would hash them for each slice
+        where = ((candidate.id > last) & (candidate.id <= upto)
+            & Equal(self._entered(candidate, Count(Literal(1))), 0))
         transaction = Transaction()
         self.cursor.execute(*record.insert(
                 [record.create_uid, record.create_date, record.scenario,

@@ -5,7 +5,7 @@
 from sql import Literal
 from sql.operators import Exists
 
-from trytond.model import ModelSQL, fields
+from trytond.model import Index, ModelSQL, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.transaction import Transaction, inactive_records
 
@@ -27,6 +27,15 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
     marketing_unsubscriptions = fields.One2Many(
         'marketing.automation.unsubscription', 'party', "Unsubscriptions",
         readonly=True)
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        # Each slice of records that enter leaves these out
+        cls._sql_indexes.add(Index(
+                t, (t.id, Index.Range()),
+                where=t.marketing_unsubscribed == Literal(True)))
 
     @classmethod
     def default_marketing_unsubscribed(cls):
