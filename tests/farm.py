@@ -302,11 +302,6 @@ class Farm:
         "How many SMTP sessions all processes have at most"
         return 16 * max(1, self.worker_count)
 
-    @property
-    def boot(self):
-        "Seconds from the start of a process to its first message, about"
-        return 1
-
     def start(self):
         "Start processes that send what is due"
         if self.worker_count:
@@ -375,9 +370,12 @@ class Farm:
         "Wait until the server has taken so many, or takes no more"
         last, since = -1, time.monotonic()
         while time.monotonic() - since < idle:
-            if (taken := self.sink.count) != last:
+            taken = self.sink.count
+            if taken >= count:
+                break
+            if taken != last:
                 last, since = taken, time.monotonic()
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     @property
     def unique(self):

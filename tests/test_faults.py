@@ -156,8 +156,12 @@ class FaultTestCase:
         self.farm.prepare(COUNT)
         duplicates = 0
         for _ in range(KILLS):
+            count = self.farm.sink.count + random.randint(
+                1, 3 * COUNT // KILLS // 2)
             self.farm.start()
-            time.sleep(self.farm.boot + random.random() * 2)
+            # Longer than a lease
+            self.farm.settle(count, idle=10)
+            time.sleep(random.random() * 0.02)
             duplicates += self.farm.kill()
 
         self.farm.run_until(COUNT)
