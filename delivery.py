@@ -115,7 +115,7 @@ def _wait_minute(deadline):
     time.sleep(max(0, min(wait, deadline - time.monotonic())))
 
 
-def retry(func, *args):
+def retry(func, *args, readonly=False):
     """Call in a new transaction and commit, again after a conflict
 
     A restarted database is waited for some seconds.
@@ -124,9 +124,11 @@ def retry(func, *args):
         if attempt:
             time.sleep(min(0.02 * 2 ** attempt, 5))
         try:
-            with Transaction().new_transaction() as transaction:
+            with Transaction().new_transaction(
+                    readonly=readonly) as transaction:
                 result = func(*args)
-                transaction.commit()
+                if not readonly:
+                    transaction.commit()
                 return result
         except backend.DatabaseOperationalError:
             if attempt == RETRY:
@@ -272,7 +274,7 @@ class Slice:
     # What only composes: read a slice, render, send, write
 
     def _prepare(self):
-        self.outbox = outbox = readonly(self._compose)
+        self.outbox = outbox = retry(self._compose, readonly=True)
         self.links = retry(self._links, outbox.urls) if outbox.urls else {}
         # Whatever has changed since, these have been sent
         self.sent = {
@@ -477,12 +479,6 @@ def speak(language):
     return transaction.set_context(language=language)
 
 
-def readonly(func):
-    "Call in a transaction that can only read"
-    with Transaction().new_transaction(readonly=True):
-        return func()
-
-
 def check(activity, record_activity, happened, scopes):
     "Raise the Outcome that keeps the record from the activity"
     record = record_activity.record
@@ -584,15 +580,24 @@ class _Recorder:
             autocommit=backend.name == 'postgresql')
 
     def __exit__(self, *_):
-        self.transaction.stop()
+        self._end()
+
+    def _end(self):
+        transaction, self.transaction = self.transaction, None
+        try:
+            if transaction:
+                transaction.stop()
+        except backend.DatabaseOperationalError:
+            # Nothing can be rolled back on a lost connection
+            logger.debug("connection lost", exc_info=True)
 
     def _run(self, func, *args):
         for attempt in range(RETRY + 1):
-            if attempt:
-                time.sleep(min(0.02 * 2 ** attempt, 5))
-                self.transaction.stop()
-                self._begin()
             try:
+                if attempt:
+                    time.sleep(min(0.02 * 2 ** attempt, 5))
+                    self._end()
+                    self._begin()
                 result = func(self.transaction.connection.cursor(), *args)
                 self.transaction.commit()
                 return result

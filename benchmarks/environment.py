@@ -86,14 +86,17 @@ class Store:
     def stop(self):
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def configure(self, uri, worker=False, **marketing):
+    def configure(self, uri, worker=False, listen=None, **marketing):
         "Write a configuration file and return its name"
         parser = ConfigParser(interpolation=None)
         parser.read_dict({
                 'database': self.database(),
                 'email': {'uri': uri, 'from': 'Shop <shop@example.com>'},
                 'queue': {'worker': str(worker)},
-                'web': {'hostname': 'example.com'},
+                'web': {
+                    'hostname': 'example.com',
+                    **({'listen': listen} if listen else {}),
+                    },
                 'marketing': {
                     'automation_base': 'https://example.com/',
                     **{k: str(v) for k, v in marketing.items()},

@@ -21,19 +21,23 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 
 from environment import (
     BUILD, FOLDER, Child, Environment, PostgreSQL, SQLite, Timeout, peer,
     workers)
+from hits import CONNECTIONS, Visits, free_port, paths, server
 from results import Results, median
 from smtp import Process
 
 SECTIONS = [
-    'delivery', 'statements', 'workers', 'latency', 'entry', 'million']
+    'delivery', 'statements', 'workers', 'latency', 'hits', 'entry',
+    'million']
 # How many e-mails are sent before, so that nobody pays for the first time
 WARM_UP = 20
 LATENCY = 0.02  # seconds
@@ -73,11 +77,11 @@ class Bench:
             or size <= self.options.peer_limit[store.name])
 
     @contextmanager
-    def open(self, store, environment, name=None, worker=False, **marketing):
+    def open(self, store, environment, name=None, **options):
         "Yield a child on a new database, or on the named one"
         database = name or store.copy(environment)
         configuration = store.configure(
-            self.sink.uri, worker=worker, **marketing)
+            **{'uri': self.sink.uri, **options})
         with Child(environment, configuration, database) as child:
             child.database = database
             child.configuration = configuration
@@ -545,8 +549,89 @@ def _median_ms(child, name, repeat=5):
         child.call('cron', name=name).seconds for _ in range(repeat))
 
 
-# Hits per second of the routes are to be measured here, beside a route that
-# does nothing, once these do all they should.
+# Opens and clicks
+
+
+def hits(bench):
+    store = bench.store(PostgreSQL)
+    print('\nOpens and clicks, one trytond with %s connections, PostgreSQL'
+        % CONNECTIONS)
+    rates = {}
+    for environment in bench.environments:
+        for kind, rate in _hits(bench, store, environment).items():
+            rates[environment.name, kind] = rate.note(
+                bench.results, 'hits', f'{environment.name}, {kind}')
+    for kind in ['clicks', 'opens']:
+        bench.results.figure(
+            f'{kind} against the published module',
+            ratio(rates['module', kind], rates.get(('peer', kind))), 3, '×')
+    _hits_under_load(bench, store)
+
+
+@contextmanager
+def _sent(bench, store, environment, count, **options):
+    "Yield the child, the port of a server and the paths of sent messages"
+    port = free_port()
+    with bench.stack.enter_context(Process(store='memory')) as sink, \
+            bench.open(
+                store, environment, uri=sink.uri,
+                listen=f'127.0.0.1:{port}', **options) as child:
+        due(child, count)
+        child.call('cron', name='process', timeout=bench.options.timeout)
+        found = paths(sink.messages)
+        with server(
+                environment, child.configuration, child.database, port):
+            yield child, port, found
+
+
+def _hits(bench, store, environment):
+    "Return {kind: Rates} of the first click and the first open of messages"
+    count, warm_up = bench.options.hits, 20
+    rates = {}
+    # Nobody is taken for a machine because the messages have just been sent
+    options = {} if environment is bench.peer else {'automation_hit_early': 0}
+    with _sent(
+            bench, store, environment, count + warm_up, **options) as sent:
+        _, port, (clicks, opens) = sent
+        for kind, found in [('opens', opens), ('clicks', clicks)]:
+            Visits(port, found[:warm_up]).run()
+            server_ = _processor(store)
+            visits = Visits(port, found[warm_up:]).run()
+            rates[kind] = Rates()
+            rates[kind].add(
+                count, Times(visits.seconds), _processor(store) - server_)
+    return rates
+
+
+def _hits_under_load(bench, store):
+    "Measure how long hits wait while two workers send"
+    count, rate = bench.options.hits, 50
+    size = 2 * bench.options.worker_size
+    with _sent(bench, store, bench.module, count, worker=False) as sent:
+        child, port, (clicks, opens) = sent
+        with bench.open(
+                store, bench.module, name=child.database, worker=True
+                ) as other, \
+                workers(
+                    bench.module, other.configuration, child.database, 2):
+            due(other, size)
+            is_done = threading.Event()
+            everything = cycle([*clicks, *opens])
+            visits = Visits(port, everything, rate=rate, until=is_done)
+            thread = threading.Thread(target=visits.run)
+            thread.start()
+            answer, _ = _work(bench, other, size)
+            is_done.set()
+            thread.join()
+    if visits.errors:
+        raise RuntimeError(f"failed: {visits.errors[0]}")
+    bench.results.value(
+        'hits', f'e-mails while {rate} hits a second come in',
+        size / answer.seconds, '/s', hits=len(visits.latencies),
+        **{f'p{p} ms': 1000 * visits.percentile(p) for p in [50, 90, 99]})
+    bench.results.figure(
+        f'p99 of {rate} hits a second while two workers send',
+        1000 * visits.percentile(99), 250, 'ms', at_most=True)
 
 
 def arguments():
@@ -581,12 +666,13 @@ def arguments():
 QUICK = {
     'sizes': [100, 500], 'repeat': 2, 'peer_repeat': 1, 'timeout': 120,
     'worker_size': 1000, 'entry_sizes': [2000], 'million': 100_000,
+    'hits': 200,
     'peer_limit': {'postgresql': 500, 'sqlite': 100},
     }
 FULL = {
     'sizes': [100, 500, 2000], 'repeat': 3, 'peer_repeat': 3, 'timeout': 900,
     'worker_size': 4000, 'entry_sizes': [2000, 10_000],
-    'million': 1_000_000,
+    'million': 1_000_000, 'hits': 500,
     'peer_limit': {'postgresql': 2000, 'sqlite': 500},
     }
 

@@ -123,7 +123,8 @@ cursor = transaction.connection.cursor()
 waiting = table('marketing.automation.record.activity')
 cursor.execute(*waiting.update(
         [waiting.at], [dt.datetime.now() - dt.timedelta(seconds=1)],
-        where=waiting.state == 'waiting'))
+        where=(waiting.state == 'waiting')
+        & (waiting.at > dt.datetime.now())))
 throttle = table('marketing.automation.throttle')
 cursor.execute(*throttle.update([throttle.open_until], [None]))
 '''
