@@ -38,6 +38,10 @@ logger = logging.getLogger(__name__)
 PENDING = ['waiting', 'delivered']
 # Failures of the mail server in a row after which it is left in peace
 BREAKER = 5
+QUEUE = 'marketing_automation'
+# How long tasks wait for a worker before the cron does the work: longer than
+# other drains may keep all of the workers busy
+PATIENCE = dt.timedelta(minutes=15)
 # How often a transaction is tried again after a conflict or a lost connection
 RETRY = 8
 
@@ -45,7 +49,6 @@ RETRY = 8
 def push_drains():
     "Wake as many drains as what is due can keep busy"
     pool = Pool()
-    Queue = pool.get('ir.queue')
     RecordActivity = pool.get('marketing.automation.record.activity')
     Throttle = pool.get('marketing.automation.throttle')
     until = dt.datetime.now()
@@ -53,17 +56,33 @@ def push_drains():
         return
     size = settings.slice_size()
     due = retry(Due(until).ids, settings.drains() * size)
-    count, queue_name = 1, 'default'
-    if config.getboolean('queue', 'worker', default=False):
-        queue_name = 'marketing_automation'
+    has_worker = config.getboolean('queue', 'worker', default=False)
+    count, is_stuck = 1, False
+    if has_worker:
         count = min(settings.drains(), -(-len(due) // size))
-        count -= Queue.search([
-                ('name', '=', queue_name),
-                ('dequeued_at', '=', None),
-                ], count=True)
+        pending = _pending_drains()
+        count -= len(pending)
+        is_stuck = due and any(
+            t.enqueued_at < until - PATIENCE for t in pending)
+    queue_name = QUEUE if has_worker else 'default'
     with Transaction().set_context(queue_name=queue_name):
         for id_ in due[:max(0, count)]:
             RecordActivity.__queue__.drain([RecordActivity(id_)], until)
+    if is_stuck:
+        logger.warning(
+            "no worker has taken the tasks of the queue %s for %s", QUEUE,
+            PATIENCE)
+        drain(until)
+
+
+def _pending_drains():
+    "Return the tasks that wait for a worker"
+    pool = Pool()
+    Queue = pool.get('ir.queue')
+    return Queue.search([
+            ('name', '=', QUEUE),
+            ('dequeued_at', '=', None),
+            ])
 
 
 def drain(until, ids=None):

@@ -40,11 +40,12 @@ BROWSER = {
 MODULE = 'marketing.automation.'
 # What tells when something has happened or is due
 TIMES = {
-    'hit': ['at'],
-    'record': ['create_date'],
-    'record.activity': ['at', 'lease', 'tried_since'],
-    'throttle': ['minute', 'open_until'],
-    'unsubscription': ['at', 'undone_at'],
+    'ir.queue': ['enqueued_at'],
+    'marketing.automation.hit': ['at'],
+    'marketing.automation.record': ['create_date'],
+    'marketing.automation.record.activity': ['at', 'lease', 'tried_since'],
+    'marketing.automation.throttle': ['minute', 'open_until'],
+    'marketing.automation.unsubscription': ['at', 'undone_at'],
     }
 _server = None
 
@@ -193,8 +194,8 @@ def pass_time(**duration):
     duration = dt.timedelta(**duration)
     name = proteus_config.get_config().database_name
     with Transaction().start(name, 0) as transaction:
-        for suffix, columns in TIMES.items():
-            _move(Pool().get(MODULE + suffix), columns, -duration)
+        for name, columns in TIMES.items():
+            _move(Pool().get(name), columns, -duration)
         transaction.commit()
 
 
