@@ -6,11 +6,11 @@
 The values are read when they are used, so that a changed configuration needs
 no other care than trytond's own.
 """
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import trytond.config as config
 from trytond.transaction import Transaction
-from trytond.url import http_base, http_host
+from trytond.url import http_base
 
 from .verdict import RULES
 
@@ -33,8 +33,7 @@ def automation_base():
 
 def host():
     "Return the host name that identifies this system in message headers"
-    with Transaction().set_context(_request=None):
-        return http_host().split('://', 1)[1].split(':', 1)[0]
+    return urlsplit(automation_base()).hostname
 
 
 def bounce_address():

@@ -68,7 +68,7 @@ setup(
     long_description=readme(),
     long_description_content_type='text/x-rst',
     license_expression='GPL-3.0-or-later',
-    license_files=['LICENSE', 'COPYRIGHT', 'icons/LICENSE'],
+    license_files=['LICENSE', 'COPYRIGHT'],
     keywords=['tryton', 'marketing', 'automation', 'e-mail'],
     classifiers=[
         'Development Status :: 5 - Production/Stable',
@@ -106,7 +106,9 @@ setup(
         ],
     extras_require={
         'postgresql': ['psycopg[binary,pool] >= 3.2'],
-        'test': [require('proteus'), *optional, 'hypothesis'],
+        'test': [
+            require('proteus'), *optional, 'fast-mail-parser >= 0.10',
+            'hypothesis'],
         },
     entry_points={
         'console_scripts': [

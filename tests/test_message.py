@@ -4,11 +4,13 @@
 
 import email.policy
 import re
+import time
 import unittest
 from email import message_from_bytes, message_from_string
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
+from fast_mail_parser import parse_email
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
@@ -58,8 +60,8 @@ class FunctionTestCase(unittest.TestCase):
                 self.assertEqual(message.parse_address(source)[1], '')
 
 
-class MessageTestCase(TestCase):
-    "Test what is sent"
+class ComposedTestCase(TestCase):
+    "Composes messages"
 
     @classmethod
     def setUpClass(cls):
@@ -141,6 +143,10 @@ class MessageTestCase(TestCase):
         "Return the composed message, parsed"
         sealed = self._compose(self._record_activity(*args, **kwargs))
         return message_from_bytes(sealed.data, policy=email.policy.default)
+
+
+class MessageTestCase(ComposedTestCase):
+    "Test what is sent"
 
     def _links(self, msg):
         tree = html.fromstring(msg.get_body(('html',)).get_content())
@@ -466,3 +472,123 @@ class MessageTestCase(TestCase):
                     self._message(template, title=title)
                 self.assertEqual(context.exception.reason, 'template')
                 self.assertTrue(context.exception.detail)
+
+
+class StandardTestCase(ComposedTestCase):
+    """Test a message as another implementation reads it, RFC by RFC
+
+    fast_mail_parser is made of the Rust crate mailparse.
+    """
+
+    def _read(self, *args, **kwargs):
+        "Return the bytes of a message and the message as parsed"
+        kwargs.setdefault('name', "Jörg Ünal")
+        sealed = self._compose(self._record_activity(
+                BODY % (
+                    '<p>Grüße aus 北京</p><p>' + 'long ' * 400 + '</p>'
+                    '<a href="https://example.com/?a=1&amp;b=2">Visit</a>'
+                    '<a href="unsubscribe">Unsubscribe</a>'),
+                *args, title="Grüße, " + "very long " * 20, **kwargs))
+        return sealed.data, parse_email(sealed.data)
+
+    def _header(self, parsed, name):
+        "Return the value of the header, which must be there once"
+        value, = parsed.headers[name]
+        return value
+
+    @with_transaction()
+    def test_rfc5322(self):
+        "Test the format of messages (RFC 5322)"
+        data, parsed = self._read()
+        for name in [
+                'From', 'To', 'Subject', 'Date', 'Message-ID',
+                'MIME-Version', 'Content-Type']:
+            self.assertEqual(len(parsed.headers[name]), 1, name)
+        self.assertEqual(parsed.warnings, [])
+        self.assertLess(
+            abs(time.time() - parsed.date_parsed.timestamp()), 60)
+        self.assertRegex(
+            self._header(parsed, 'Message-ID'),
+            r'\A<[\w.-]+@shop\.example\.com>\Z')
+        lines = data.split(b'\r\n')
+        self.assertLessEqual(max(map(len, lines)), 998)
+        self.assertNotIn(b'\n', b''.join(lines))
+        self.assertNotIn(b'\r', b''.join(lines))
+
+    @with_transaction()
+    def test_rfc2047(self):
+        "Test words that are not ASCII in headers (RFC 2047)"
+        data, parsed = self._read()
+        self.assertTrue(data.partition(b'\r\n\r\n')[0].isascii())
+        self.assertTrue(parsed.subject.startswith("Grüße, very long"))
+        self.assertIn("Jörg Ünal", self._header(parsed, 'To'))
+
+    @with_transaction()
+    def test_rfc2046(self):
+        "Test the text and the HTML are alternatives (RFC 2045 and 2046)"
+        _, parsed = self._read()
+        self.assertTrue(self._header(
+                parsed, 'Content-Type').startswith('multipart/alternative;'))
+        text, = parsed.text_plain
+        html, = parsed.text_html
+        self.assertEqual(parsed.attachments, [])
+        for content in [text, html]:
+            self.assertIn("Grüße aus 北京", content)
+        self.assertIn("[Unsubscribe](", text)
+
+    @with_transaction()
+    def test_rfc2369(self):
+        "Test how mail clients may unsubscribe (RFC 2369)"
+        _, parsed = self._read()
+        url, = re.fullmatch(
+            r'<([^<>\s,]+)>', self._header(parsed, 'List-Unsubscribe')
+            ).groups()
+        parts = urlsplit(url)
+        self.assertEqual(
+            f'{parts.scheme}://{parts.netloc}/', BASE)
+
+    @with_transaction()
+    def test_rfc8058(self):
+        "Test one click unsubscribes (RFC 8058)"
+        data, parsed = self._read()
+        self.assertEqual(
+            self._header(parsed, 'List-Unsubscribe-Post'),
+            'List-Unsubscribe=One-Click')
+        url = self._header(parsed, 'List-Unsubscribe')[1:-1]
+        self.assertEqual(urlsplit(url).scheme, 'https')
+        # What names the recipient can not be guessed
+        query = parse_qs(urlsplit(url).query)
+        self.assertEqual(set(query), {'r', 't'})
+        self.assertRegex(query['r'][0], r'\A[0-9a-f]{32}\Z')
+        # What is signed must not be changed on the way
+        self.assertIn(f'\r\nList-Unsubscribe: <{url}>\r\n'.encode(), data)
+
+    @with_transaction()
+    def test_rfc2919(self):
+        "Test the identifier of the list stays the same (RFC 2919)"
+        _, parsed = self._read()
+        _, other = self._read(name="Other")
+        identifier = self._header(parsed, 'List-Id')
+        self.assertRegex(
+            identifier, r'\A<scenario-\d+\.shop\.example\.com>\Z')
+        self.assertLessEqual(len(identifier), 255 + 2)
+        # Each scenario is a list
+        self.assertNotEqual(self._header(other, 'List-Id'), identifier)
+
+    @with_transaction()
+    def test_rfc3834(self):
+        "Test nobody answers automatically (RFC 3834)"
+        _, parsed = self._read()
+        self.assertEqual(
+            self._header(parsed, 'Auto-Submitted'), 'auto-generated')
+        self.assertEqual(self._header(parsed, 'Precedence'), 'bulk')
+
+    @with_transaction()
+    def test_rfc6532(self):
+        "Test an address that is not ASCII (RFC 6532)"
+        data, parsed = self._read(address='jörg@exämple.com')
+        self.assertIn('jörg@xn--exmple-cua.com', self._header(parsed, 'To'))
+        self.assertIn('jörg@'.encode(), data.partition(b'\r\n\r\n')[0])
+
+
+del ComposedTestCase
