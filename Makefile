@@ -18,11 +18,13 @@ export PIP_CACHE_DIR = $(CURDIR)/$(BUILD)/pip
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
-.PHONY: help venv test test-fast lint doc wheel demo benchmark soak clean
+.PHONY: help venv client test test-fast lint doc wheel demo benchmark soak \
+	clean
 
 help:
 	@echo "make test       tests on SQLite and PostgreSQL, ARGS=\"names\""
 	@echo "make test-fast  tests on SQLite without the scenarios"
+	@echo "make client     web client from npm, for the tests in the browser"
 	@echo "make lint       style of the Python files"
 	@echo "make doc        documentation"
 	@echo "make wheel      what is distributed can be installed and activated"
@@ -43,6 +45,9 @@ $(STAMP): setup.py pyproject.toml tryton.cfg requirements-dev.txt
 		&& $(BIN)/python -I -m pip install -qq \
 			--editable ".[postgresql,test]" --requirement requirements-dev.txt \
 		&& touch $@'
+
+client:
+	@$(PYTHON) demo/webclient.py
 
 test: $(STAMP)
 	@$(BIN)/python tests/run.py $(ARGS)

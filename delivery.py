@@ -627,13 +627,14 @@ class _Recorder:
 
     def delivered(self, message, next_):
         "Store that it was sent, return if the next one may be sent"
-        return self._run(self._delivered, message.id, next_ and next_.id)
+        return self._run(self._delivered, message, next_ and next_.id)
 
     @staticmethod
-    def _delivered(cursor, id_, next_):
+    def _delivered(cursor, message, next_):
         sql, params = _delivered_query()
         values = {
-            ID: id_,
+            ID: message.id,
+            LINKS: message.links,
             NEXT: next_ or -1,
             NOW: dt.datetime.now().replace(microsecond=0),
             }
@@ -682,7 +683,7 @@ class _Recorder:
 
 
 # What stands for the values in a query that is built only once
-ID, NEXT, NOW = object(), object(), object()
+ID, LINKS, NEXT, NOW = object(), object(), object(), object()
 
 
 @lru_cache(1)
@@ -695,8 +696,8 @@ def _delivered_query():
     if backend.name == 'postgresql':
         returning.append(SetConfig('synchronous_commit', 'off', True))
     return tuple(table.update(
-            [table.state, table.at, table.reason, table.detail],
-            ['delivered', NOW, None, None],
+            [table.state, table.at, table.links, table.reason, table.detail],
+            ['delivered', NOW, LINKS, None, None],
             where=table.id == ID, returning=returning))
 
 

@@ -25,6 +25,7 @@ from . import settings, signature
 from .content import Content, is_mjml
 from .entry import Scopes
 from .exceptions import Failure, Skip
+from .mixin import party_of
 from .placeholder import Placeholders, substitute
 from .proxy import report_helpers, unwrap
 from .template import (
@@ -87,9 +88,10 @@ class Message:
     id -- of the record activity
     sender, recipient -- addresses of the envelope
     data -- bytes of the message
+    links -- how many tracked links it has
     archive -- dictionary of the values of the ir.email that files it
     """
-    __slots__ = ('id', 'sender', 'recipient', 'data', 'archive')
+    __slots__ = ('id', 'sender', 'recipient', 'data', 'links', 'archive')
 
     def __init__(self, **values):
         for name, value in values.items():
@@ -119,6 +121,11 @@ class Draft:
     def urls(self):
         "The URLs for which an id is needed"
         return self.links.urls | self.content.common.urls
+
+    @property
+    def tracked_urls(self):
+        "The URLs of tracked links"
+        return {*self.links.links, *self.content.common.links}
 
     def render(self, activity, record):
         "Render title and template of the activity for the record proxy"
@@ -152,7 +159,7 @@ class Outbox:
         record = record_activity.record.record
         if not record:
             raise Skip('deleted')
-        party = record.marketing_party
+        party = party_of(record)
         if not party:
             raise Skip('no_party')
         check_consent(activity.scenario, party)
@@ -228,7 +235,8 @@ class Envelope:
         return Message(
             id=draft.id,
             sender=sender, recipient=draft.address,
-            data=msg.as_bytes(), archive=self._archive(msg))
+            data=msg.as_bytes(), links=len(draft.tracked_urls),
+            archive=self._archive(msg))
 
     def _set_headers(self, msg):
         "Set the headers and return the address of the sender"

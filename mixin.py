@@ -30,3 +30,10 @@ class MarketingAutomationMixin:
         return {
             '_groups': [ModelData.get_id('marketing.group_marketing')],
             }
+
+
+def party_of(record):
+    "Return the party to address, or None: a party is its own"
+    if record.__name__ == 'party.party':
+        return record
+    return record.marketing_party

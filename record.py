@@ -18,6 +18,7 @@ from trytond.transaction import Transaction
 
 from . import schedule
 from .delivery import PENDING, drain, push_drains
+from .mixin import party_of
 
 
 class Record(ModelSQL, ModelView):
@@ -87,14 +88,14 @@ class Record(ModelSQL, ModelView):
     def get_party(cls, records, name):
         result = {}
         for record in records:
-            party = record.record and record.record.marketing_party
+            party = record.record and party_of(record.record)
             result[record.id] = party.id if party else None
         return result
 
     @property
     def language(self):
         "The code of the language to address the party in, or None"
-        party = self.record and self.record.marketing_party
+        party = self.record and party_of(self.record)
         if party and party.lang:
             return party.lang.code
 
@@ -202,6 +203,9 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
         "Attempts", readonly=True,
         help="How many times the delivery has failed temporarily.")
     tried_since = fields.DateTime("Tried Since", readonly=True)
+    links = fields.Integer(
+        "Links", readonly=True,
+        help="How many tracked links the e-mail has.")
     lease = fields.Timestamp(
         "Lease", readonly=True,
         help="Until when a worker keeps the activity for itself.")

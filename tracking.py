@@ -8,6 +8,7 @@ from collections import defaultdict, namedtuple
 
 from sql import Conflict, Literal, Null
 from sql.aggregate import Count
+from sql.conditionals import Coalesce
 from sql.functions import DateTrunc
 from sql.operators import Exists
 
@@ -192,7 +193,8 @@ class Hit(ModelSQL, ModelView):
         link = Link.__table__()
         rules = settings.hit_rules()
         recent = dt.datetime.now() - dt.timedelta(seconds=rules.sweep)
-        links = link.select(Count(), where=link.activity == activity)
+        links = Coalesce(
+            sent.links, link.select(Count(), where=link.activity == activity))
         cursor.execute(*table
             .join(sent, 'LEFT', condition=(sent.id == record_activity)
                 & (sent.activity == activity))
@@ -308,7 +310,8 @@ class Hit(ModelSQL, ModelView):
         sent = RecordActivity.__table__()
         link = Link.__table__()
         cursor = Transaction().connection.cursor()
-        links = link.select(Count(), where=link.activity == sent.activity)
+        links = Coalesce(sent.links, link.select(
+                Count(), where=link.activity == sent.activity))
         cursor.execute(*table
             .join(sent, condition=table.record_activity == sent.id)
             .select(

@@ -5,6 +5,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 
 from environment import BUILD, LOG
@@ -64,3 +65,8 @@ def _npm(folder, *args):
         return subprocess.run(
             ['npm', *args], cwd=folder, env=env, stdin=subprocess.DEVNULL,
             stdout=log, stderr=log).returncode == 0
+
+
+if __name__ == '__main__':
+    LOG.mkdir(parents=True, exist_ok=True)
+    sys.exit(0 if find() or fetch() else 1)

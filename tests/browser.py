@@ -20,6 +20,8 @@ from trytond.wsgi import app
 __all__ = ['CHROMIUM', 'Server', 'browse', 'client', 'missing']
 
 CHROMIUM = os.environ.get('CHROMIUM', '/usr/bin/chromium')
+# Where make client puts it
+SAO = Path(__file__).resolve().parent.parent / '.build' / 'tryton-sao-8.0'
 ARGUMENTS = [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update',
@@ -28,7 +30,7 @@ ARGUMENTS = [
 
 def client():
     "Return the folder of the web client, or None"
-    for folder in [os.environ.get('SAO'), config.get('web', 'root')]:
+    for folder in [os.environ.get('SAO'), SAO, config.get('web', 'root')]:
         if folder and Path(folder, 'dist', 'tryton-sao.js').exists():
             return folder
 
@@ -42,7 +44,7 @@ def missing(with_client=False):
     if not Path(CHROMIUM).exists():
         return f"no browser at {CHROMIUM}, set CHROMIUM"
     if with_client and not client():
-        return "no web client, set SAO to the unpacked package tryton-sao"
+        return "no web client, run make client or set SAO"
 
 
 class _Handler(WSGIRequestHandler):

@@ -104,6 +104,37 @@ class TrackingTestCase(unittest.TestCase):
         self.assertFalse(Hit.search([('settled', '=', False)]))
 
     @with_transaction()
+    def test_links_of_message(self):
+        "Test a scanner of a message that has not all links of the activity"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        Link = pool.get('marketing.automation.link')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        for count, clicked in [(3, True), (2, False)]:
+            with self.subTest(links=count):
+                sent = self.sent(days=1)
+                RecordActivity.write([sent], {'links': count})
+                pairs = [
+                    (sent.activity.id, f'https://example.com/{n}')
+                    for n in range(3)]
+                ids = Link.get_ids(pairs)
+                at = dt.datetime.now() - dt.timedelta(minutes=5)
+                Hit.create([{
+                            'at': at + dt.timedelta(seconds=seconds),
+                            'activity': sent.activity.id,
+                            'record_activity': sent.id,
+                            'link': ids[pairs[n]],
+                            'verdict': 'unknown',
+                            'settled': False,
+                            } for n, seconds in [
+                            (0, 0), (1, 4), (0, 5), (1, 9)]])
+
+                Hit._settle_slice()
+
+                sent = RecordActivity(sent.id)
+                self.assertEqual(sent.email_clicked, clicked)
+
+    @with_transaction()
     def test_scanner(self):
         "Test a late scanner changes nothing, a person afterwards does"
         pool = Pool()
