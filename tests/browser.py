@@ -32,7 +32,7 @@ def client():
     "Return the folder of the web client, or None"
     for folder in [os.environ.get('SAO'), SAO, config.get('web', 'root')]:
         if folder and Path(folder, 'dist', 'tryton-sao.js').exists():
-            return folder
+            return str(folder)
 
 
 def missing(with_client=False):

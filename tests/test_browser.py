@@ -150,7 +150,8 @@ class ClientTestCase(_TestCase):
         self.assertFalse(errors)
 
     def _login(self, page, url):
-        page.goto(f'{url}#{DB_NAME}')
+        # The dialog listens only after it has got the list of databases
+        page.goto(f'{url}#{DB_NAME}', wait_until='networkidle')
         page.locator('input[name=login]').fill('marketing')
         page.keyboard.press('Enter')
         page.locator('input[type=password]:visible').fill(PASSWORD)
