@@ -13,7 +13,7 @@ from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
 from . import schedule, signature
-from .delivery_report import ReportTooLarge, parse
+from .delivery_report import ReportTooLarge, parse, refusal
 
 # An address is stopped by this many soft bounces in so many days, if they are
 # not all of one bad week (the rule that Odoo's mailings have proved)
@@ -98,7 +98,7 @@ class Bounce(ModelSQL, ModelView):
         bounces = []
         for report in reports:
             if report.kind in {'hard', 'soft', 'complaint', 'unknown'}:
-                bounces.append(cls._create(report))
+                bounces.append(cls._received(report))
         if not reports:
             bounces += cls.create([cls._new('unknown')])
         return bounces
@@ -113,7 +113,23 @@ class Bounce(ModelSQL, ModelView):
             }
 
     @classmethod
-    def _create(cls, report):
+    def refused(cls, record_activity, recipient, reply):
+        """Store that the mail server has refused the e-mail at once
+
+        record_activity -- its id
+        reply -- of the server, permanent, with its code
+        """
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        sent = RecordActivity(record_activity)
+        return cls._create(refusal(recipient, reply), sent, None)
+
+    @classmethod
+    def _received(cls, report):
+        return cls._create(report, cls._sent(report), report.recipient)
+
+    @classmethod
+    def _create(cls, report, sent, recipient):
         values = cls._new(
             report.kind,
             recipient=report.recipient,
@@ -121,8 +137,8 @@ class Bounce(ModelSQL, ModelView):
             cause=report.cause,
             reason=report.reason)
         mechanism = None
-        if sent := cls._sent(report):
-            mechanism = cls._mechanism(sent, report.recipient)
+        if sent:
+            mechanism = cls._mechanism(sent, recipient)
             values.update(
                 matched=True,
                 record_activity=sent.id,

@@ -401,12 +401,25 @@ class Slice:
             self.sent.add(message.id)
             return recorder.delivered(message, queue[0] if queue else None)
         recorder.failed(message, result)
+        if result.kind == 'permanent' and result.code:
+            self._bounce(message, result)
         if result.kind == 'relay':
             self.relay.failures += 1
             if self.relay.failures >= BREAKER:
                 self._release(queue)
                 raise RelayDown(str(result))
         return True
+
+    def _bounce(self, message, result):
+        "Stop the address if that is what the reply says"
+        pool = Pool()
+        Bounce = pool.get('marketing.automation.bounce')
+        try:
+            retry(
+                Bounce.refused, message.id, message.recipient, str(result))
+        except Exception:
+            # The result is stored, the others must be sent
+            logger.exception("no bounce for record activity %s", message.id)
 
     def _hold_back(self, queue, recorder):
         "Take out what has been stopped or blocked since the claim"

@@ -387,6 +387,11 @@ def _groups(content):
     yield group
 
 
+def refusal(recipient, reply):
+    "Return the report for a permanent reply of the mail server"
+    return _judge('failed', recipient, '', reply)
+
+
 def _recipient_report(group):
     action = group.get('action', '').strip().lower()
     status = group.get('status', '')

@@ -36,8 +36,8 @@ from results import Results, median
 from smtp import Process
 
 SECTIONS = [
-    'delivery', 'statements', 'workers', 'latency', 'hits', 'entry',
-    'million']
+    'templates', 'delivery', 'statements', 'workers', 'latency', 'hits',
+    'entry', 'million']
 # How many e-mails are sent before, so that nobody pays for the first time
 WARM_UP = 20
 LATENCY = 0.02  # seconds
@@ -184,6 +184,24 @@ class Times:
     def __init__(self, seconds, processor=0):
         self.seconds = seconds
         self.processor = processor
+
+
+# What the guard of templates costs
+
+
+def templates(bench):
+    print('\nTemplates, per second of processor time')
+    process = subprocess.run(
+        [bench.module.python, str(FOLDER / 'templates.py')],
+        check=True, text=True, stdout=subprocess.PIPE)
+    labels = {
+        'genshi': "Genshi as it comes", 'guarded': "guarded",
+        'message': "guarded, what is common made once"}
+    for source, rates in json.loads(process.stdout).items():
+        for name, rate in rates.items():
+            bench.results.value(
+                'templates', f'{source}, {labels[name]}', rate, '/s',
+                of_genshi=rate / rates['genshi'])
 
 
 # E-mails per second, one process without workers

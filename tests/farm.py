@@ -139,6 +139,7 @@ RESET = '''
 cursor = transaction.connection.cursor()
 for name in [
         'ir.queue', 'ir.email.address', 'ir.email',
+        'marketing.automation.bounce',
         'marketing.automation.throttle',
         'marketing.automation.record.activity',
         'marketing.automation.record', 'marketing.automation.link',

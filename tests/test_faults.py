@@ -20,6 +20,13 @@ KILLS = int(os.environ.get('SOAK_KILLS', 4))
 URI = os.environ.get('TRYTOND_DATABASE_URI', '')
 SEED = int(os.environ.get('SOAK_SEED', 0)) or random.randrange(2 ** 32)
 
+SUPPRESSED = '''
+Mechanism = pool.get('party.contact_mechanism')
+result = [
+    [m.value, m.marketing_suppressed] for m in Mechanism.search(
+        [('marketing_suppressed', '!=', None)], order=[('value', 'ASC')])]
+'''
+
 
 class FaultTestCase:
     backend = None
@@ -75,11 +82,17 @@ class FaultTestCase:
         "Test some recipients that are refused for ever"
         self.farm.prepare(20)
         self.farm.sink.fail(
-            550, at='rcpt', match=['p3@example.com', 'p7@example.com'])
+            550, "5.1.1 Nobody of this name", at='rcpt',
+            match=['p3@example.com', 'p7@example.com'])
+        self.farm.sink.fail(
+            554, "5.7.1 Not from you", at='rcpt', match=['p9@example.com'])
         self.farm.process_all()
 
-        self.assertEqual(self.farm.states, {'done': 18, 'failed': 2})
-        self.assertEqual(self.farm.sink.count, 18)
+        self.assertEqual(self.farm.states, {'done': 17, 'failed': 3})
+        self.assertEqual(self.farm.sink.count, 17)
+        # Only the addresses that do not exist are stopped
+        self.assertEqual(self.farm.run(SUPPRESSED), [
+                ['p3@example.com', 'hard'], ['p7@example.com', 'hard']])
 
     def test_cut(self):
         "Test connections cut in the middle of messages"
