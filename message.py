@@ -162,6 +162,8 @@ class Outbox:
         party = party_of(record)
         if not party:
             raise Skip('no_party')
+        if not party.active:
+            raise Skip('inactive')
         check_consent(activity.scenario, party)
         draft = Draft(activity, record_activity, record, party)
         draft.render(activity, self.scopes.get(record).proxy(record))

@@ -187,6 +187,7 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
             ('deleted', "Record Deleted"),
             ('no_party', "No Party"),
             ('no_address', "No E-mail Address"),
+            ('inactive', "Party Deactivated"),
             ('event', "Event Happened"),
             ('deactivated', "Activity Deactivated"),
             ('address', "Invalid E-mail Address"),

@@ -444,6 +444,7 @@ class MessageTestCase(ComposedTestCase):
         Party = pool.get('party.party')
         for reason, values in [
                 ('no_address', {'address': None}),
+                ('inactive', {'party': {'active': False}}),
                 ('unsubscribed', {
                         'party': {'marketing_unsubscribed': True}}),
                 ]:
