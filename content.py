@@ -9,7 +9,6 @@ takes time once: the serializer, the conversion of MJML and of HTML to plain
 text.  Each message fills in its values.
 """
 import re
-import secrets
 from functools import lru_cache
 
 from genshi.core import START, TEXT, escape
@@ -21,11 +20,9 @@ from trytond.report import mjml_to_html
 from .exceptions import Failure
 from .template import Static, serialize
 
+FIRST_MARK = 0xF0000  # Supplementary Private Use Area-A
 MAX_MARKS = 1000
-# Of Supplementary Private Use Area-B, unknown to whoever writes a template
-FIRST_MARK = 0x100000 + secrets.randbelow(0xFFFE - MAX_MARKS)
-_mark = re.compile(
-    f'([{chr(FIRST_MARK)}-{chr(FIRST_MARK + MAX_MARKS - 1)}])\\1*')
+_mark = re.compile('([\U000F0000-\U000FFFFD])\\1*')
 # Lists are indented by two spaces, layout tables by more
 _margin = re.compile(r'[ \t\xa0]+$|^[ \t\xa0]{3,}', re.M)
 _blank = re.compile(r'\n{3,}')
@@ -41,24 +38,13 @@ class Content:
     """
 
     def __init__(self, chunks, own, is_mjml=False):
-        shape = []
-        self.values = []
-        for chunk in chunks:
-            if type(chunk) is Static:
-                shape.append(chunk)
-            elif self._is_plain(chunk):
-                shape.append(None)
-                self.values.append(chunk)
-            else:
-                shape.append(_event(chunk, own))
-        self._skeleton = _skeleton(
-            tuple(shape), type(own), own.is_tracked, is_mjml)
-
-    def _is_plain(self, value):
-        "Test if nothing but its escaping depends on the value"
-        return (type(value) is str and value and value.isprintable()
-            and '  ' not in value and value == value.strip()
-            and len(self.values) < MAX_MARKS)
+        options = type(own), own.is_tracked, is_mjml
+        shape, self.values = _lay_out(chunks, own)
+        try:
+            self._skeleton = _skeleton(shape, *options)
+        except _Collision:
+            shape, self.values = _lay_out(chunks, own, max_marks=0)
+            self._skeleton = _skeleton(shape, *options)
 
     @property
     def common(self):
@@ -76,6 +62,30 @@ class Content:
         widths = tuple(
             len(v) if self._skeleton.is_table else 1 for v in self.values)
         return _fill(_text(self._skeleton, widths), self.values)
+
+
+class _Collision(Exception):
+    "A mark could not be told from what is in the texts"
+
+
+def _lay_out(chunks, own, max_marks=MAX_MARKS):
+    "Return the shape of the chunks, with None for each of the values"
+    shape, values = [], []
+    for chunk in chunks:
+        if type(chunk) is Static:
+            shape.append(chunk)
+        elif len(values) < max_marks and _is_plain(chunk):
+            shape.append(None)
+            values.append(chunk)
+        else:
+            shape.append(_event(chunk, own))
+    return tuple(shape), values
+
+
+def _is_plain(value):
+    "Test if nothing but its escaping depends on the value"
+    return (type(value) is str and value and value.isprintable()
+        and '  ' not in value and value == value.strip())
 
 
 def _event(chunk, own):
@@ -98,13 +108,24 @@ class _Skeleton:
 
     def __init__(self, shape, placeholders, is_mjml):
         self.placeholders = placeholders
+        self.has_marks = None in shape
+        if self.has_marks and any(map(_mark.search, _texts(shape))):
+            raise _Collision()
         html = serialize(
             _chunks(shape), [placeholders.rewrite],
             'xml' if is_mjml else 'xhtml')
         if is_mjml:
             html = placeholders.rewrite_anchors(mjml(html))
-        self.html = _split(html)
+        self.html = self.split(html)
         self.is_table = '<table' in html.lower()
+
+    def split(self, content):
+        "Return the list of texts and, in between, the indexes of the marks"
+        if not self.has_marks:
+            return [content]
+        parts = _mark.split(content)
+        parts[1::2] = [ord(m) - FIRST_MARK for m in parts[1::2]]
+        return parts
 
 
 @lru_cache(256)
@@ -122,18 +143,22 @@ def _chunks(shape):
         yield chunk
 
 
+def _texts(shape):
+    "Yield what is written in the events of the shape"
+    for chunk in shape:
+        events = chunk if type(chunk) is Static else filter(None, [chunk])
+        for kind, data, _ in events:
+            if kind is START:
+                yield from (value for _, value in data[1])
+            elif isinstance(data, str):
+                yield data
+
+
 @lru_cache(1024)
 def _text(skeleton, widths):
     "Return the plain text with marks, split at them"
     marks = [chr(FIRST_MARK + i) * w for i, w in enumerate(widths)]
-    return _split(html_to_text(_fill(skeleton.html, marks)))
-
-
-def _split(content):
-    "Return the list of texts and in between, the indexes of the marks"
-    parts = _mark.split(content)
-    parts[1::2] = [ord(m) - FIRST_MARK for m in parts[1::2]]
-    return parts
+    return skeleton.split(html_to_text(_fill(skeleton.html, marks)))
 
 
 def _fill(parts, values):

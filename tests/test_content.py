@@ -62,13 +62,15 @@ class ContentTestCase(unittest.TestCase):
 
     def _assert_same(self, source, values):
         "Test the content is that without anything in common"
-        with patch.object(content, 'MAX_MARKS', 0):
+        with patch.object(content, '_is_plain', lambda value: False):
             expected = self._content(source, values)
         self.assertEqual(self._content(source, values), expected)
 
     @settings(deadline=None)
     @example('a', 'b', 'c', 1)
     @example('a b', '<b>', 'x' * 40, 3)
+    @example('a', '\U000f0000', 'c', 1)
+    @example('a', 'b', '\U000f0001\U000f0000', 2)
     @given(texts, texts, texts, st.integers(0, 3))
     def test_values(self, a, b, c, n):
         "Test any values in any kind of template"
