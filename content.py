@@ -95,12 +95,13 @@ def _event(chunk, own):
     is not escaped.
     """
     if isinstance(chunk, str):
-        return TEXT, chunk, type(chunk)
-    kind, data, pos = chunk
+        chunk = TEXT, chunk, None
+    kind, data, _ = chunk
+    types = type(data)
     if kind is START:
-        kind, data, pos = own.start(chunk)
-        pos = tuple(type(v) for _, v in data[1])
-    return kind, data, pos
+        _, data, _ = own.start(chunk)
+        types = tuple(type(v) for _, v in data[1])
+    return kind, data, types
 
 
 class _Skeleton:

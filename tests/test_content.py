@@ -101,17 +101,20 @@ class ContentTestCase(unittest.TestCase):
 
     def test_markup(self):
         "Test a text is not taken for the equal markup"
-        template = compile_markup('<html><body>$x</body></html>')
-        for value, expected in [
-                (Markup('<b>x</b>'), '<b>x</b>'),
-                ('<b>x</b>\n', '&lt;b&gt;x&lt;/b&gt;\n'),
-                (Markup('<b>x</b>\n'), '<b>x</b>\n'),
-                ]:
-            with self.subTest(value=value):
-                result = content.Content(
-                    template.chunks({'x': value}), Placeholders('own', True))
-                self.assertEqual(
-                    result.html, f'<html><body>{expected}</body></html>')
+        for tag in ['body', 'style']:
+            template = compile_markup(f'<html><{tag}>$x</{tag}></html>')
+            for value, expected in [
+                    (Markup('<b>x</b>'), '<b>x</b>'),
+                    ('<b>x</b>\n', '&lt;b&gt;x&lt;/b&gt;\n'),
+                    (Markup('<b>x</b>\n'), '<b>x</b>\n'),
+                    ]:
+                with self.subTest(tag=tag, value=value):
+                    result = content.Content(
+                        template.chunks({'x': value}),
+                        Placeholders('own', True))
+                    self.assertEqual(
+                        result.html,
+                        f'<html><{tag}>{expected}</{tag}></html>')
 
     def test_html_to_text(self):
         "Test the text says what the HTML says"
