@@ -269,16 +269,19 @@ def _note_delivery(bench, store, size, rates):
     module = rates['module'].rate
     figure(f'one process against the published module, {store.name}',
         ratio(module, rates['peer'].rate), 40, '×')
-    best = max(rates['stock'].rate, rates['parts'].rate)
     figure(f'one process against the bound, {store.name}',
-        ratio(100 * module, best), 50, '%')
+        ratio(100 * module, rates['stock'].rate), 50, '%')
     # What else runs on the machine changes the clock, but hardly these
-    module = rates['module'].per_all_processors
+    each = rates['module'].per_all_processors
     figure(f'– the same by processor time, published, {store.name}',
-        ratio(module, rates['peer'].per_all_processors), 40, '×')
-    best = max(rates[n].per_all_processors for n in ['stock', 'parts'])
+        ratio(each, rates['peer'].per_all_processors), 40, '×')
     figure(f'– the same by processor time, bound, {store.name}',
-        ratio(100 * module, best), 50, '%')
+        ratio(100 * each, rates['stock'].per_all_processors), 50, '%')
+    # No limit, but what the database takes: the faster these parts become,
+    # the smaller the share
+    bench.results.value(
+        f'e-mails/s {store.name}', "one process against this module's parts",
+        ratio(100 * module, rates['parts'].rate), '%')
 
 
 def ratio(value, base):
