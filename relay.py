@@ -109,6 +109,8 @@ class Session:
             return Result('permanent', None, "line end in an address")
         self._check(*self._commands())
         data = _leading_dot.sub(b'..', self.message.data)
+        if not data.endswith(b'\r\n'):
+            data += b'\r\n'
         self.server.send(data + b'.\r\n')
 
     def _commands(self):
