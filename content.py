@@ -18,7 +18,7 @@ from inscriptis.model.config import ParserConfig
 from trytond.report import mjml_to_html
 
 from .exceptions import Failure
-from .template import Static, serialize
+from .template import Static, limited, serialize
 
 FIRST_MARK = 0xF0000  # Supplementary Private Use Area-A
 MAX_MARKS = 1000
@@ -45,16 +45,14 @@ class Content:
         except _Collision:
             shape, self.values = _lay_out(chunks, own, max_marks=0)
             self._skeleton = _skeleton(shape, *options)
+        self.html = limited(_fill(
+                self._skeleton.html,
+                [str(escape(v, quotes=False)) for v in self.values]))
 
     @property
     def common(self):
         "The Placeholders of all messages of the same shape"
         return self._skeleton.placeholders
-
-    @property
-    def html(self):
-        values = [str(escape(v, quotes=False)) for v in self.values]
-        return _fill(self._skeleton.html, values)
 
     @property
     def text(self):

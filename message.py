@@ -136,8 +136,8 @@ class Draft:
         with _explained():
             self.title = one_line(
                 text(activity.email_title).render(context))
-            chunks = markup(source).chunks(context)
-        self.content = Content(chunks, self.links, is_mjml(source))
+            self.content = Content(
+                markup(source).chunks(context), self.links, is_mjml(source))
 
 
 class Outbox:

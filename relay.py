@@ -61,6 +61,7 @@ class Session:
         self.uri = uri
         self.server = None
         self.message = None
+        self.result = None
         self.is_reused = False
         self.seconds = 0
 

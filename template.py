@@ -27,7 +27,7 @@ from .template_error import (
 __all__ = [
     'DATETIME', 'Limits', 'Template', 'TemplateError', 'TemplateRenderError',
     'Static', 'TemplateSyntaxError', 'compile_markup', 'compile_text',
-    'serialize']
+    'limited', 'serialize']
 
 MAX_MARKUP = 500_000  # characters of a source
 MAX_TEXT = 20_000
@@ -83,16 +83,10 @@ class Template:
             **{n: BUILTINS[n] for n in expressions.builtins},
             }
 
-    def render(self, context, limits=None, finish=None):
-        """Return the text of the template for the values of the context
-
-        finish -- makes the text of the chunks
-        """
+    def render(self, context, limits=None):
+        "Return the text of the template for the values of the context"
         limits = limits or Limits()
-        result = (finish or self._finish)(self.chunks(context, limits))
-        if len(result) > limits.output:
-            raise TemplateRenderError('limit_output', limit=limits.output)
-        return result
+        return limited(self._finish(self.chunks(context, limits)), limits)
 
     def chunks(self, context, limits=None):
         """Return the list of what the template is made of for the context
@@ -135,7 +129,14 @@ def serialize(chunks, filters=(), method='xhtml'):
     events = _events(chunks)
     for filter_ in filters:
         events = filter_(events)
-    return str(''.join(_serializers[method](events)))
+    return limited(str(''.join(_serializers[method](events))))
+
+
+def limited(text, limits=Limits()):
+    "Return the text if it is not too long, which escaping can make it"
+    if len(text) > limits.output:
+        raise TemplateRenderError('limit_output', limit=limits.output)
+    return text
 
 
 def _events(chunks):

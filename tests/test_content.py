@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from trytond.modules.marketing_automation import content, placeholder
 from trytond.modules.marketing_automation.placeholder import Placeholders
-from trytond.modules.marketing_automation.template import compile_markup
+from trytond.modules.marketing_automation.template import (
+    TemplateRenderError, compile_markup)
 
 XHTML = """<html xmlns:py="http://genshi.edgewall.org/">
 <head><title>For $a</title><style>p { content: "$b" }</style></head>
@@ -98,6 +99,16 @@ class ContentTestCase(unittest.TestCase):
             [t.split() for t in texts],
             [["Hello,", "Jane", "Jane"], ["Hello,", "Joan", "Joan"],
                 ["Hello,", "Jo", "<b>", "Jo", "<b>"], ["Hello,", "J", "J"]])
+
+    def test_limit(self):
+        "Test a text that only its escaping makes too long"
+        template = compile_markup('<html><body>$x</body></html>')
+        for value in ['&' * 300_000, ' ' + '&' * 300_000]:
+            with self.subTest(value=value[:2]):
+                chunks = template.chunks({'x': value})
+                with self.assertRaises(TemplateRenderError) as context:
+                    content.Content(chunks, Placeholders('own', True))
+                self.assertEqual(context.exception.reason, 'limit_output')
 
     def test_markup(self):
         "Test a text is not taken for the equal markup"

@@ -7,7 +7,6 @@ import tracemalloc
 import unittest
 import unittest.mock
 from decimal import Decimal
-from functools import partial
 
 from genshi.core import START, TEXT, Markup, QName
 from genshi.template import MarkupTemplate
@@ -34,8 +33,8 @@ def render(source, limits=None, **context):
 
 def markup(source, filters=(), method='xhtml', **context):
     "Render the source inside of a div"
-    result = compile_markup(f'{HEAD}{source}</div>').render(
-        context, finish=partial(serialize, filters=filters, method=method))
+    template = compile_markup(f'{HEAD}{source}</div>')
+    result = serialize(template.chunks(context), filters, method)
     return result.removeprefix('<div>').removesuffix('</div>')
 
 
@@ -117,8 +116,9 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
                 expected = MarkupTemplate(source).generate(**context).render(
                     method, encoding=None)
                 self.assertEqual(
-                    compile_markup(source).render(
-                        context, finish=partial(serialize, method=method)),
+                    serialize(
+                        compile_markup(source).chunks(context),
+                        method=method),
                     expected)
 
     def test_scope(self):
@@ -177,7 +177,7 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
         template = compile_markup(
             '<?xml version="1.0" encoding="iso-8859-1"?><mjml>é</mjml>')
         self.assertEqual(
-            template.render({}, finish=partial(serialize, method='xml')),
+            serialize(template.chunks({}), method='xml'),
             '<mjml>é</mjml>')
 
     def test_filters(self):
