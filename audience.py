@@ -9,7 +9,7 @@ from trytond.pyson import Bool, Eval, PYSONDecoder, PYSONEncoder
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
-from . import source
+from . import pyson_source
 from .exceptions import ConditionError, DomainError, FilterError
 
 
@@ -58,14 +58,14 @@ class Scenario(metaclass=PoolMeta):
 
     @fields.depends('domain')
     def on_change_with_domain_source(self, name=None):
-        return source.decode(self.domain) if self.domain else ''
+        return pyson_source.decode(self.domain) if self.domain else ''
 
     @fields.depends(
         'domain_source', 'domain', methods=['on_change_with_matching_count'])
     def on_change_domain_source(self):
         try:
-            self.domain = source.encode(self.domain_source or '[]')
-        except source.SourceError:
+            self.domain = pyson_source.encode(self.domain_source or '[]')
+        except pyson_source.SourceError:
             # What is wrong is said when the scenario is saved
             self.matching_count = None
         else:
@@ -75,8 +75,8 @@ class Scenario(metaclass=PoolMeta):
     def set_domain_source(cls, scenarios, name, value):
         for scenario in scenarios:
             try:
-                domain = source.encode(value or '[]')
-            except source.SourceError as exception:
+                domain = pyson_source.encode(value or '[]')
+            except pyson_source.SourceError as exception:
                 raise DomainError(gettext(
                         'marketing_automation.msg_scenario_invalid_domain',
                         scenario=scenario.rec_name,
@@ -127,26 +127,26 @@ class Activity(metaclass=PoolMeta):
 
     @fields.depends('condition')
     def on_change_with_condition_source(self, name=None):
-        return source.decode(self.condition) if self.condition else ''
+        return pyson_source.decode(self.condition) if self.condition else ''
 
     @fields.depends('condition_source', 'condition')
     def on_change_condition_source(self):
         try:
             self.condition = self._encode_condition(self.condition_source)
-        except source.SourceError:
+        except pyson_source.SourceError:
             # What is wrong is said when the activity is saved
             pass
 
     @staticmethod
     def _encode_condition(value):
-        return source.encode(value) if value and value.strip() else None
+        return pyson_source.encode(value) if value and value.strip() else None
 
     @classmethod
     def set_condition_source(cls, activities, name, value):
         for activity in activities:
             try:
                 condition = cls._encode_condition(value)
-            except source.SourceError as exception:
+            except pyson_source.SourceError as exception:
                 raise ConditionError(gettext(
                         'marketing_automation.msg_activity_invalid_condition',
                         activity=activity.rec_name,

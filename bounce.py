@@ -13,7 +13,7 @@ from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
 from . import schedule, signature
-from .delivery_report import ReportTooLarge, parse, refusal
+from .mail.report import ReportTooLarge, parse, refusal
 
 # An address is stopped by this many soft bounces in so many days, if they are
 # not all of one bad week (the rule that Odoo's mailings have proved)

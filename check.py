@@ -15,9 +15,9 @@ from trytond.pool import Pool
 from trytond.pyson import PYSON, Eval, Get, PYSONDecoder
 from trytond.transaction import check_access
 
-from . import content, message
+from .access import METHODS
 from .exceptions import ConditionError, DomainError, Failure, TemplateError
-from .proxy import METHODS
+from .mail import content, message
 from .template import TemplateSyntaxError
 
 CONDITION_NAMES = {'self', 'context', 'current_date'}

@@ -10,7 +10,7 @@ from trytond.pool import PoolMeta
 from trytond.wizard import Button, StateView, Wizard
 
 from . import check, preview, settings
-from .relay import domain
+from .mail.smtp import domain
 
 # Gmail cuts longer messages and hides the link to unsubscribe with the rest
 GMAIL_SIZE = 102 * 1024

@@ -29,9 +29,9 @@ from trytond.transaction import Transaction
 from . import schedule, settings
 from .entry import Scopes, evaluate
 from .exceptions import Failure, Outcome, Skip
-from .functions import SetConfig, Unqualified
-from .message import Outbox
-from .relay import Relay, domain
+from .mail.message import Outbox
+from .mail.smtp import Relay, domain
+from .sql_expression import SetConfig, Unqualified
 
 logger = logging.getLogger(__name__)
 # States of a record activity in which a worker still has something to do

@@ -22,9 +22,9 @@ from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, check_access
 
 from . import schedule
+from .access import AccessScope
 from .exceptions import Failure
-from .functions import Unqualified, random_uuid
-from .proxy import AccessScope
+from .sql_expression import Unqualified, random_uuid
 
 logger = logging.getLogger(__name__)
 SLICE = 10_000

@@ -9,7 +9,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
-from .functions import Unqualified
+from .sql_expression import Unqualified
 
 
 class Cron(metaclass=PoolMeta):

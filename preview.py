@@ -20,12 +20,12 @@ from trytond.pyson import Bool, Eval
 from trytond.transaction import Transaction, check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
+from .access import AccessScope
 from .entry import Audience
 from .exceptions import Failure, Outcome, PreviewError
-from .message import Draft, Envelope, Outbox, one_line, parse_address
-from .placeholder import Placeholders
-from .proxy import AccessScope
-from .relay import Relay
+from .mail.link import Placeholders
+from .mail.message import Draft, Envelope, Outbox, one_line, parse_address
+from .mail.smtp import Relay
 
 FILENAME = 'preview.html'
 ERROR = (

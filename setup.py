@@ -19,6 +19,9 @@ DATA = [
     'icons/**/*']
 TEST_DATA = ['**/*']
 
+# Folders of Python files that register no model
+FOLDERS = ['mail', 'template', 'tests']
+
 root = Path(__file__).resolve().parent
 config = ConfigParser()
 config.optionxform = str
@@ -83,7 +86,7 @@ setup(
     python_requires='>=3.10',
     # The checkout is the package
     package_dir={PACKAGE: '.'},
-    packages=[PACKAGE, f'{PACKAGE}.tests'],
+    packages=[PACKAGE, *(f'{PACKAGE}.{f}' for f in FOLDERS)],
     package_data={
         PACKAGE: files('.', DATA),
         f'{PACKAGE}.tests': files('tests', TEST_DATA),

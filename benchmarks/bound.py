@@ -97,11 +97,11 @@ class Parts:
 
     def __init__(self, host, port):
         import trytond.config as config
-        from trytond.modules.marketing_automation import message, relay
+        from trytond.modules.marketing_automation.mail import message, smtp
 
         config.set('email', 'from', FROM)
         self.message = message
-        self.session = relay.Session(f'smtp://{host}:{port}')
+        self.session = smtp.Session(f'smtp://{host}:{port}')
         self.outbox = object.__new__(message.Outbox)
         self.outbox.secret = SECRET
         self.outbox.base = BASE
@@ -131,7 +131,8 @@ class Parts:
 
     @staticmethod
     def _record(i):
-        from trytond.modules.marketing_automation.sandbox import Namespace
+        from trytond.modules.marketing_automation.template.sandbox import (
+            Namespace)
         return Namespace(
             'record', {'rec_name': f"Party {i}", 'code': f'B{i}'})
 

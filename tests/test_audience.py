@@ -6,7 +6,7 @@ import json
 import unittest
 from unittest.mock import patch
 
-from trytond.modules.marketing_automation import source
+from trytond.modules.marketing_automation import pyson_source
 from trytond.modules.marketing_automation.exceptions import (
     DomainError, FilterError)
 from trytond.modules.marketing_automation.preview import preview
@@ -30,8 +30,9 @@ class SourceTestCase(unittest.TestCase):
                 ]:
             with self.subTest(source=python):
                 self.assertEqual(
-                    json.loads(source.encode(python)), json.loads(stored))
-                self.assertEqual(source.decode(stored), python)
+                    json.loads(pyson_source.encode(python)),
+                    json.loads(stored))
+                self.assertEqual(pyson_source.decode(stored), python)
 
     def test_round_trip(self):
         "Test that what is shown is read as what was stored"
@@ -44,16 +45,16 @@ class SourceTestCase(unittest.TestCase):
                 '["OR", [["a", "=", 1], ["b", "=", 2]], ["c", "!=", null]]',
                 ]:
             with self.subTest(source=text):
-                stored = source.encode(text)
+                stored = pyson_source.encode(text)
                 self.assertEqual(
-                    source.encode(source.decode(stored)), stored)
+                    pyson_source.encode(pyson_source.decode(stored)), stored)
 
     def test_long(self):
         "Test that a long domain is shown with a clause by line"
         stored = json.dumps([[f'field_{i}', '=', 'value'] for i in range(4)])
-        lines = source.decode(stored).splitlines()
+        lines = pyson_source.decode(stored).splitlines()
         self.assertEqual(len(lines), 6)
-        self.assertEqual(source.encode('\n'.join(lines)), stored)
+        self.assertEqual(pyson_source.encode('\n'.join(lines)), stored)
 
     def test_refused(self):
         "Test that nothing but PYSON is read"
@@ -63,8 +64,8 @@ class SourceTestCase(unittest.TestCase):
                 "Eval('a').pyson()", "[x for x in 'ab']", "f'{1}'",
                 "Date('x')", "b'a'", '[' * 10_000, ' ' * 30_000]:
             with self.subTest(source=text[:30]):
-                with self.assertRaises(source.SourceError):
-                    source.encode(text)
+                with self.assertRaises(pyson_source.SourceError):
+                    pyson_source.encode(text)
 
 
 class AudienceTestCase(unittest.TestCase):

@@ -72,7 +72,7 @@ class BounceTestCase(unittest.TestCase):
 
     def address(self, name):
         "Return the address the sample is about"
-        from trytond.modules.marketing_automation.delivery_report import parse
+        from trytond.modules.marketing_automation.mail.report import parse
         report, *_ = parse(sample(name, 'TOKEN'))
         return report.recipient
 

@@ -9,8 +9,8 @@ from genshi.core import Markup
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trytond.modules.marketing_automation import content, placeholder
-from trytond.modules.marketing_automation.placeholder import Placeholders
+from trytond.modules.marketing_automation.mail import content, link
+from trytond.modules.marketing_automation.mail.link import Placeholders
 from trytond.modules.marketing_automation.template import (
     TemplateRenderError, compile_markup)
 
@@ -159,4 +159,4 @@ class PlaceholderTestCase(unittest.TestCase):
                 ('', False),
                 ]:
             with self.subTest(url=url):
-                self.assertEqual(placeholder.is_http(url), expected)
+                self.assertEqual(link.is_http(url), expected)

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trytond.modules.marketing_automation import delivery_report
-from trytond.modules.marketing_automation.delivery_report import (
+from trytond.modules.marketing_automation.mail import report as mail_report
+from trytond.modules.marketing_automation.mail.report import (
     HARD, MAX_FORWARDS, MAX_LINE, MAX_LINES, MAX_REASON, MAX_RECIPIENTS,
-    MAX_SIZE, ReportTooLarge, parse)
+    MAX_SIZE, ReportTooLarge, logger, parse)
 
 SAMPLES = {
     path.stem: path.read_bytes() for path in sorted(
@@ -101,7 +101,7 @@ class DeliveryReportTestCase(unittest.TestCase):
         self.assertEqual(set(SAMPLES), set(EXPECTED))
         for name, data in SAMPLES.items():
             with self.subTest(sample=name):
-                with self.assertNoLogs(delivery_report.logger):
+                with self.assertNoLogs(logger):
                     reports = parse(data)
                 self.assertEqual(
                     [(r.kind, r.recipient, r.status, r.code)
@@ -352,22 +352,22 @@ class DeliveryReportTestCase(unittest.TestCase):
             with self.subTest(name):
                 start = time.perf_counter()
                 with self.assertNoLogs(level='WARNING'):
-                    delivery_report._reports(data)
+                    mail_report._reports(data)
                 self.assertLess(time.perf_counter() - start, LIMIT)
 
     def test_cut(self):
         "Test texts have a bounded number of lines, encoded or not"
         for data in [b'a\n' * 100_000, b'a' * 100_000]:
-            lines = delivery_report._cut(data).split(b'\n')
+            lines = mail_report._cut(data).split(b'\n')
             self.assertLessEqual(len(lines), MAX_LINES)
             self.assertLessEqual(len(lines[0]), MAX_LINE)
-        message = delivery_report._read(
+        message = mail_report._read(
             b'Content-Type: text/plain' + b';"\n ' * 3000)
         self.assertLessEqual(len(message['content-type']), MAX_LINE)
-        message = delivery_report._read(
+        message = mail_report._read(
             b'Content-Transfer-Encoding: quoted-printable\n\n'
             + b'=0A=0A=0A\n' * 3000)
-        (_, text), = delivery_report._parts(message, False)
+        (_, text), = mail_report._parts(message, False)
         self.assertEqual(text.count('\n') + 1, MAX_LINES)
 
     def test_many_recipients(self):
@@ -387,7 +387,7 @@ class DeliveryReportTestCase(unittest.TestCase):
         start = time.perf_counter()
         # Not parse: it would hide a failure
         with self.assertNoLogs(level='WARNING'):
-            reports = delivery_report._reports(data)
+            reports = mail_report._reports(data)
         self.assertLess(time.perf_counter() - start, LIMIT)
         self.assertLessEqual(len(reports), MAX_RECIPIENTS)
         for report in reports:

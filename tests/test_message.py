@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
-from trytond.modules.marketing_automation import message, signature
+from trytond.modules.marketing_automation import signature
 from trytond.modules.marketing_automation.exceptions import Failure, Skip
+from trytond.modules.marketing_automation.mail import message
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     TestCase, activate_module, drop_db, with_transaction)

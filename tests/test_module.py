@@ -19,6 +19,7 @@ from trytond.transaction import Transaction
 
 MODULE = 'marketing_automation'
 ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ['delivery', 'mail', 'template']
 LANGUAGES = ['de', 'es', 'fr']
 # Models that nobody reads
 SECRET = {'marketing.automation.configuration'}
@@ -27,7 +28,9 @@ _placeholder = re.compile(r'%\((\w+)\)[sd]|%%|\$\{[^}]*\}')
 
 def sources():
     "Yield the path and the text of the Python files of the module"
-    for path in sorted(ROOT.glob('*.py')):
+    for path in sorted([
+                *ROOT.glob('*.py'),
+                *(p for f in FOLDERS for p in ROOT.glob(f'{f}/*.py'))]):
         if path.name != 'setup.py':
             yield path, path.read_text(encoding='utf-8')
 

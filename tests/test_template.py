@@ -11,7 +11,7 @@ from decimal import Decimal
 from genshi.core import START, TEXT, Markup, QName
 from genshi.template import MarkupTemplate
 
-from trytond.modules.marketing_automation.proxy import (
+from trytond.modules.marketing_automation.access import (
     AccessScope, report_helpers, unwrap)
 from trytond.modules.marketing_automation.template import (
     DATETIME, Limits, TemplateError, TemplateRenderError, TemplateSyntaxError,

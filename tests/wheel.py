@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # What must arrive, besides the Python files
 PATTERNS = [
     'tryton.cfg', '*.py', '*.xml', '*.html', '*.gif', 'view/**/*',
-    'locale/**/*', 'icons/**/*', 'tests/**/*']
+    'locale/**/*', 'icons/**/*', 'delivery/**/*', 'mail/**/*',
+    'template/**/*', 'tests/**/*']
 # Only for the checkout
 EXCEPT = {'setup.py'}
 SQLITE = 'wheel'

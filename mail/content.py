@@ -17,8 +17,8 @@ from inscriptis.model.config import ParserConfig
 
 from trytond.report import mjml_to_html
 
-from .exceptions import Failure
-from .template import Static, limited, serialize
+from ..exceptions import Failure
+from ..template import Static, limited, serialize
 
 FIRST_MARK = 0xF0000  # Supplementary Private Use Area-A
 MAX_MARKS = 1000

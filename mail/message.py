@@ -21,16 +21,16 @@ from trytond.tools.email_ import format_address, set_from_header
 from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
-from . import settings, signature
-from .content import Content, is_mjml
-from .entry import Scopes
-from .exceptions import Failure, Skip
-from .mixin import party_of
-from .placeholder import Placeholders, substitute
-from .proxy import report_helpers, unwrap
-from .template import (
+from .. import settings, signature
+from ..access import report_helpers, unwrap
+from ..entry import Scopes
+from ..exceptions import Failure, Skip
+from ..mixin import party_of
+from ..template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
     compile_text)
+from .content import Content, is_mjml
+from .link import Placeholders, substitute
 
 _control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
 # Enough to keep nonsense from the server, which has the last word (RFC 5321)

@@ -20,9 +20,9 @@ from trytond.report import Report
 from trytond.transaction import (
     Transaction, inactive_records, without_check_access)
 
-from .sandbox import (
+from .template.error import TemplateRenderError
+from .template.sandbox import (
     MAX_PRECISION, Guarded, check_number, check_strftime, check_width)
-from .template_error import TemplateRenderError
 
 # Nobody: a user without groups, companies and records of his own.  Access is
 # then only what the context gives.

@@ -17,8 +17,8 @@ from genshi.template import MarkupTemplate
 from genshi.template import TemplateSyntaxError as GenshiSyntaxError
 from genshi.template.interpolation import lex
 
+from .error import TemplateRenderError, TemplateSyntaxError
 from .expression import FILENAME, ExpressionCompiler, constant, load
-from .template_error import TemplateRenderError, TemplateSyntaxError
 
 MAX_DEPTH = 100  # of elements
 MAX_ELEMENTS = 10_000

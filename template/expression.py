@@ -11,8 +11,8 @@ import re
 import warnings
 
 from .builtin import BUILTINS
+from .error import TemplateSyntaxError
 from .sandbox import MAX_BITS
-from .template_error import TemplateSyntaxError
 
 FILENAME = '<template>'
 MAX_LENGTH = 5_000  # characters of an expression

@@ -14,7 +14,7 @@ from time import monotonic
 
 from genshi.core import Markup
 
-from .template_error import TemplateRenderError
+from .error import TemplateRenderError
 
 INTERVAL = 256  # steps between two looks at the clock
 MAX_BITS = 1024  # of an integer

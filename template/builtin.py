@@ -13,11 +13,11 @@ from string import Formatter
 
 from genshi.core import Markup
 
+from .error import TemplateRenderError
 from .sandbox import (
     CONTAINERS, MAX_PRECISION, NUMBERS, SETS, TEXTS, TIMES, Builtin, Guard,
     Guarded, Namespace, check_number, check_short, check_strftime, check_width,
     type_name)
-from .template_error import TemplateRenderError
 
 MAX_TAGGED = 10_000  # characters of what is searched by a regular expression
 

@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import trytond.config as config
 from trytond.sendmail import get_smtp_server
 
-from . import settings
+from .. import settings
 
 logger = logging.getLogger(__name__)
 # Seconds that composing and storing a message take at least: more sessions

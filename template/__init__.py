@@ -18,11 +18,10 @@ from trytond import backend
 from trytond.transaction import TransactionError
 
 from .builtin import BUILTINS, DATETIME
+from .compiler import MarkupCompiler, Static, TextCompiler
+from .error import TemplateError, TemplateRenderError, TemplateSyntaxError
 from .expression import FILENAME
 from .sandbox import GUARDS, Guard, Helper, Limits, is_callable
-from .template_compiler import MarkupCompiler, Static, TextCompiler
-from .template_error import (
-    TemplateError, TemplateRenderError, TemplateSyntaxError)
 
 __all__ = [
     'DATETIME', 'Limits', 'Template', 'TemplateError', 'TemplateRenderError',

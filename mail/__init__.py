@@ -1,0 +1,4 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""From a template and a record to the mail server, and what it sends back"""
