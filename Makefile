@@ -9,6 +9,7 @@ ARGS ?=
 
 VENV = .venv
 BIN = $(VENV)/bin
+RUN = $(BIN)/python -m trytond.modules.marketing_automation
 BUILD = .build
 STAMP = $(VENV)/.installed
 # One installation at a time when make runs more than once
@@ -46,14 +47,14 @@ $(STAMP): setup.py pyproject.toml tryton.cfg requirements-dev.txt
 			--editable ".[postgresql,test]" --requirement requirements-dev.txt \
 		&& touch $@'
 
-client:
-	@$(PYTHON) demo/webclient.py
+client: $(STAMP)
+	@$(RUN).demo.webclient
 
 test: $(STAMP)
-	@$(BIN)/python tests/run.py $(ARGS)
+	@$(RUN).tests.run $(ARGS)
 
 test-fast: $(STAMP)
-	@$(BIN)/python tests/run.py --database sqlite --fast $(ARGS)
+	@$(RUN).tests.run --database sqlite --fast $(ARGS)
 
 lint: $(STAMP)
 	@status=0; \
@@ -72,16 +73,16 @@ doc: $(STAMP)
 	fi
 
 wheel: $(STAMP)
-	@$(BIN)/python tests/wheel.py
+	@$(RUN).tests.wheel
 
 demo: $(STAMP)
-	@$(BIN)/python demo/demo.py $(ARGS)
+	@$(RUN).demo $(ARGS)
 
 benchmark: $(STAMP)
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(RUN).benchmarks $(ARGS)
 
 soak: $(STAMP)
-	@$(BIN)/python tests/soak.py $(ARGS)
+	@$(RUN).tests.soak $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(BUILD) .hypothesis .tox build dist doc/_build *.egg-info

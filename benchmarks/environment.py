@@ -7,11 +7,9 @@ import os
 import re
 import selectors
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from configparser import ConfigParser
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,16 +17,15 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from ..tests.system.installation import Installation
+from ..tests.system.postgresql import Cluster
+
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 BUILD = ROOT / '.build'
 PEER = 'trytond_marketing_automation >= 8.0, < 8.1'
 MODULE_NAME = 'marketing_automation'
 TICK = os.sysconf('SC_CLK_TCK')
-
-sys.path.insert(0, str(ROOT / 'tests'))
-
-from postgresql import Cluster  # noqa: E402
 
 
 class Timeout(Exception):
@@ -41,9 +38,6 @@ class Environment:
     def __init__(self, name, python):
         self.name = name
         self.python = str(python)
-
-    def program(self, name):
-        return str(Path(self.python).parent / name)
 
     def version(self):
         "Return the versions of the module and of trytond"
@@ -86,26 +80,23 @@ class Store:
     def stop(self):
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def configure(self, uri, worker=False, listen=None, **marketing):
-        "Write a configuration file and return its name"
-        parser = ConfigParser(interpolation=None)
-        parser.read_dict({
-                'database': self.database(),
-                'email': {'uri': uri, 'from': 'Shop <shop@example.com>'},
-                'queue': {'worker': str(worker)},
-                'web': {
-                    'hostname': 'example.com',
-                    **({'listen': listen} if listen else {}),
-                    },
-                'marketing': {
-                    'automation_base': 'https://example.com/',
-                    **{k: str(v) for k, v in marketing.items()},
-                    },
-                })
-        path = self.folder / f'{next(self._numbers)}.conf'
-        with open(path, 'w') as file:
-            parser.write(file)
-        return str(path)
+    def installation(
+            self, environment, name, uri='smtp://127.0.0.1:9', worker=False,
+            listen=None, **marketing):
+        "Return the configured installation of the environment"
+        installation = Installation(
+            self.folder, name, self.uri, environment.python)
+        installation.config = self.folder / f'{next(self._numbers)}.conf'
+        installation.configure(
+            email={'uri': uri, 'from': 'Shop <shop@example.com>'},
+            queue={'worker': worker},
+            web={
+                'hostname': 'example.com',
+                **({'listen': listen} if listen else {}),
+                },
+            marketing={
+                'automation_base': 'https://example.com/', **marketing})
+        return installation
 
     def copy(self, environment):
         "Return the name of a new database with the scenario"
@@ -117,17 +108,10 @@ class Store:
 
     def _prepare(self, environment):
         name = f'{environment.name}_prepared'
-        self.create(name)
-        configuration = self.configure('smtp://127.0.0.1:9')
-        password = self.folder / 'password'
-        password.write_text('benchmark')
-        subprocess.run(
-            [environment.program('trytond-admin'), '-c', configuration,
-                '-d', name, '-u', MODULE_NAME, '--activate-dependencies'],
-            # It asks for an address, there is none
-            check=True, input='\n', text=True, stdout=subprocess.DEVNULL,
-            env={**os.environ, 'TRYTONPASSFILE': str(password)})
-        with Child(environment, configuration, name) as child:
+        installation = self.installation(environment, name)
+        installation.create()
+        installation.activate(MODULE_NAME)
+        with Child(installation) as child:
             child.call('prepare')
         self._prepared[environment.name] = name
 
@@ -147,8 +131,9 @@ class PostgreSQL(Store):
         self.cluster.stop()
         super().stop()
 
-    def database(self):
-        return {'uri': self.cluster.uri}
+    @property
+    def uri(self):
+        return self.cluster.uri
 
     @contextmanager
     def connect(self, name='postgres'):
@@ -160,9 +145,6 @@ class PostgreSQL(Store):
         with self.connect() as connection:
             connection.execute(sql.SQL(statement).format(
                     *map(sql.Identifier, names)))
-
-    def create(self, name):
-        self._execute('CREATE DATABASE {}', name)
 
     def copy_database(self, source, name):
         self._execute('CREATE DATABASE {} TEMPLATE {}', name, source)
@@ -223,12 +205,7 @@ def _statements(log, name):
 
 class SQLite(Store):
     name = 'sqlite'
-
-    def database(self):
-        return {'uri': 'sqlite://', 'path': str(self.folder)}
-
-    def create(self, name):
-        (self.folder / f'{name}.sqlite').touch()
+    uri = 'sqlite://'
 
     def copy_database(self, source, name):
         shutil.copy(
@@ -242,10 +219,11 @@ class SQLite(Store):
 class Child:
     "A process of an environment that obeys, see child.py"
 
-    def __init__(self, environment, configuration, database):
+    def __init__(self, installation):
+        self.installation = installation
         self._process = subprocess.Popen(
-            [environment.python, str(FOLDER / 'child.py'),
-                configuration, database],
+            [installation.python, str(FOLDER / 'child.py'),
+                str(installation.config), installation.database],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             bufsize=1)
         self._read(120)
@@ -296,25 +274,10 @@ class Answer:
 
 
 @contextmanager
-def workers(environment, configuration, database, count):
-    "One trytond-worker with so many processes"
-    log = open(f'{configuration}.log', 'w')
-    process = subprocess.Popen(
-        [environment.program('trytond-worker'), '-c', configuration,
-            '-d', database, '-n', str(count)],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        start_new_session=True)
+def running(start, *args):
+    "The process that a method of an installation starts, ended after use"
+    process = start(*args)
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-        log.close()
+        start.__self__.end(process)

@@ -3,12 +3,8 @@
 # terms.
 """People who open and click, over real connections to the server of Tryton"""
 import re
-import signal
-import socket
-import subprocess
 import threading
 import time
-from contextlib import contextmanager
 from email import message_from_bytes, policy
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
@@ -21,42 +17,6 @@ HEADERS = {
 CONNECTIONS = 4
 _link = re.compile(r'<a [^>]*?href="([^"]+)"')
 _image = re.compile(r'<img [^>]*?src="([^"]+)"')
-
-
-def free_port():
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        return server.getsockname()[1]
-
-
-@contextmanager
-def server(environment, configuration, database, port):
-    "One trytond that answers requests"
-    log = open(f'{configuration}.server.log', 'w')
-    process = subprocess.Popen(
-        [environment.program('trytond'), '-c', configuration, '-d', database],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        _wait(port)
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
-
-
-def _wait(port, timeout=60):
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(('127.0.0.1', port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError("The server does not start")
 
 
 def paths(messages):

@@ -4,11 +4,12 @@
 """Time that passes at once: what the module has stored becomes older"""
 import datetime as dt
 
-from database import transaction
 from sql.functions import Function
 
 from trytond.model import fields
 from trytond.pool import Pool
+
+from .database import transaction
 
 MODELS = [
     'ir.cron',

@@ -7,15 +7,15 @@ import random
 from contextlib import contextmanager
 from decimal import Decimal
 
-from data import (
-    COFFEES, COMPANIES, COMPANY, COUNTRIES, FAMILY_NAMES, GIVEN_NAMES,
-    MAIL_HOSTS, SCANNED_HOST, SHARES)
-from environment import DATABASE
-
 from trytond.pool import Pool
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 from trytond.worker import run_task
+
+from .data import (
+    COFFEES, COMPANIES, COMPANY, COUNTRIES, FAMILY_NAMES, GIVEN_NAMES,
+    MAIL_HOSTS, SCANNED_HOST, SHARES)
+from .environment import DATABASE
 
 PARTIES = 320
 # Sales by the state they are brought to

@@ -4,7 +4,7 @@
 """The received e-mails as pages to look at in a browser"""
 from html import escape
 
-from environment import FOLDER
+from .environment import FOLDER
 
 INBOX = FOLDER / 'inbox'
 PAGE = """\

@@ -19,8 +19,8 @@ from html.parser import HTMLParser
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
-from data import SCANNED_HOST
-from environment import MAIL, DemoError
+from .data import SCANNED_HOST
+from .environment import MAIL, DemoError
 
 BROWSERS = [
     'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',

@@ -13,11 +13,11 @@ from collections import namedtuple
 from configparser import ConfigParser
 from pathlib import Path
 
-from environment import LANGUAGES
-
 from trytond.pool import Pool
 from trytond.pyson import Eval, PYSONEncoder
 from trytond.transaction import Transaction
+
+from .environment import LANGUAGES
 
 GREEN, ORANGE, RED, BROWN = '#2f6f62', '#a8551f', '#9c3d2e', '#6b4a35'
 SHOP = 'https://shop.example.com/[[lang]]/'

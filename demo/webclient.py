@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 
-from environment import BUILD, LOG
+from .environment import BUILD, LOG
 
 PACKAGE = 'tryton-sao'
 SERIES = '8.0'

@@ -17,7 +17,7 @@ import tempfile
 import textwrap
 import time
 
-from trytond.modules.marketing_automation.tests import postgresql, smtp
+from .system import postgresql, smtp
 
 # What all the processes begin with: arguments are configuration and database
 HEAD = '''

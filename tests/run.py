@@ -34,10 +34,7 @@ from contextlib import ExitStack, contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
 
-from postgresql import Cluster, programs, server_uri
-
-# The other files of this folder are no top level modules
-sys.path.remove(str(Path(__file__).resolve().parent))
+from .system.postgresql import Cluster, programs, server_uri
 
 MODULE = 'marketing_automation'
 PACKAGE = f'trytond.modules.{MODULE}'
@@ -416,7 +413,7 @@ class Database:
         # What is configured on the machine is not for the tests
         environment.pop('TRYTOND_CONFIG', None)
         command = [
-            sys.executable, os.path.abspath(__file__),
+            sys.executable, '-m', f'{PACKAGE}.tests.run',
             '--result', str(self._result), *self._arguments]
         self._process = subprocess.Popen(
             command, env=environment, cwd=self._folder,

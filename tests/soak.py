@@ -1,7 +1,7 @@
 # This file is part of marketing_automation.  The COPYRIGHT file at the top
 # level of this repository contains the full copyright notices and license
 # terms.
-"""The fault tests with much to send and many kills: python soak.py [NAME…]
+"""The fault tests with much to send and many kills
 
 The environment variables SOAK_COUNT (record activities, 20000), SOAK_KILLS
 (50) and SOAK_SEED change what is done.  Names choose tests of test_faults.

@@ -10,8 +10,8 @@ import random
 import time
 import unittest
 
-from trytond.modules.marketing_automation.tests import postgresql
-from trytond.modules.marketing_automation.tests.farm import Farm
+from .farm import Farm
+from .system import postgresql
 
 # How much is sent and killed: make soak makes both bigger
 COUNT = int(os.environ.get('SOAK_COUNT', 400))

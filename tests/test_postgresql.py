@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from .postgresql import Cluster, programs
+from .system.postgresql import Cluster, programs
 
 try:
     import psycopg
@@ -109,15 +109,14 @@ class ClusterTestCase(unittest.TestCase):
     def test_guard(self):
         "Test nothing is left when the process is killed"
         code = (
-            'import os, signal, sys; '
-            'sys.path.insert(0, sys.argv[1]); '
-            'from postgresql import Cluster; '
+            'import os, signal; '
+            f'from {Cluster.__module__} import Cluster; '
             'cluster = Cluster(fsync=False); '
             'cluster.start(); '
             'print(cluster.folder, flush=True); '
             'os.kill(os.getpid(), signal.SIGKILL)')
         process = subprocess.run(
-            [sys.executable, '-I', '-c', code, os.path.dirname(__file__)],
+            [sys.executable, '-I', '-c', code],
             stdout=subprocess.PIPE, text=True)
         folder = process.stdout.strip()
         self.assertTrue(folder)

@@ -16,7 +16,7 @@ import unittest
 from contextlib import contextmanager
 from email.message import EmailMessage
 
-from .smtp import Process, Remote, Server, certificate
+from .system.smtp import Process, Remote, Server, certificate
 
 SENDER = 'sender@example.com'
 RECIPIENT = 'recipient@example.com'

@@ -22,7 +22,7 @@ from trytond.tools import file_open
 from trytond.transaction import Transaction
 from trytond.wsgi import app
 
-from .smtp import Server
+from .system.smtp import Server
 
 __all__ = [
     'BASE', 'BROWSER', 'configure', 'content', 'create_party', 'enter',

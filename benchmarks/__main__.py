@@ -28,12 +28,13 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
 
-from environment import (
+from ..tests.system.installation import free_port
+from ..tests.system.smtp import Process
+from .environment import (
     BUILD, FOLDER, Child, Environment, PostgreSQL, SQLite, Timeout, peer,
-    workers)
-from hits import CONNECTIONS, Visits, free_port, paths, server
-from results import Results, median
-from smtp import Process
+    running)
+from .hits import CONNECTIONS, Visits, paths
+from .results import Results, median
 
 SECTIONS = [
     'templates', 'delivery', 'statements', 'workers', 'latency', 'hits',
@@ -80,11 +81,9 @@ class Bench:
     def open(self, store, environment, name=None, **options):
         "Yield a child on a new database, or on the named one"
         database = name or store.copy(environment)
-        configuration = store.configure(
-            **{'uri': self.sink.uri, **options})
-        with Child(environment, configuration, database) as child:
-            child.database = database
-            child.configuration = configuration
+        installation = store.installation(
+            environment, database, **{'uri': self.sink.uri, **options})
+        with Child(installation) as child:
             yield child
         if not name:
             store.drop(database)
@@ -307,9 +306,10 @@ def _statements(bench, store, environment, size):
         due(child, WARM_UP)
         run(bench, child, WARM_UP)
         due(child, size)
-        with store.log_statements(child.database) as found:
+        with store.log_statements(child.installation.database) as found:
             # The setting is for new sessions
-            with bench.open(store, environment, child.database) as other:
+            with bench.open(
+                    store, environment, child.installation.database) as other:
                 run(bench, other, size)
     control = [s for s in found if CONTROL.match(s)]
     value = bench.results.value
@@ -403,8 +403,8 @@ def _worker_rates(bench, store, count, size, environment):
         else bench.options.peer_repeat)
     warm_up = 200 * count if environment is bench.module else 40 * count
     with bench.open(store, environment, worker=True) as child:
-        with workers(
-                environment, child.configuration, child.database, count):
+        start = child.installation.start
+        with running(start, 'trytond-worker', '-n', str(count)):
             for i, number in enumerate([warm_up, *[size] * repeat]):
                 due(child, number)
                 try:
@@ -599,8 +599,7 @@ def _sent(bench, store, environment, count, **options):
         due(child, count)
         child.call('cron', name='process', timeout=bench.options.timeout)
         found = paths(sink.messages)
-        with server(
-                environment, child.configuration, child.database, port):
+        with running(child.installation.start_server, port):
             yield child, port, found
 
 
@@ -630,10 +629,10 @@ def _hits_under_load(bench, store):
     with _sent(bench, store, bench.module, count, worker=False) as sent:
         child, port, (clicks, opens) = sent
         with bench.open(
-                store, bench.module, name=child.database, worker=True
-                ) as other, \
-                workers(
-                    bench.module, other.configuration, child.database, 2):
+                store, bench.module, name=child.installation.database,
+                worker=True) as other, \
+                running(
+                    other.installation.start, 'trytond-worker', '-n', '2'):
             due(other, size)
             is_done = threading.Event()
             everything = cycle([*clicks, *opens])

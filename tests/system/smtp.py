@@ -6,7 +6,7 @@ An SMTP server on loopback that keeps what it accepts and fails on demand.
 
 Only the standard library is used, so the file also runs as a program::
 
-    python tests/smtp.py --port 2525 --control 2526 --maildir /tmp/mail
+    python tests/system/smtp.py --port 2525 --control 2526 --maildir /tmp/mail
 
 Three classes offer the same methods (see Control):
 
