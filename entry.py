@@ -22,7 +22,7 @@ from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, check_access
 
 from . import schedule
-from .access import AccessScope
+from .condition import Scopes, evaluate
 from .exceptions import Failure
 from .sql_expression import Unqualified, random_uuid
 
@@ -231,35 +231,6 @@ class _Entry:
         RecordActivity.insert(rows[True])
         RecordActivity.insert(
             rows[False], state='skipped', reason='condition')
-
-
-class Scopes(dict):
-    "The scopes of access of records, shared by those of equal context"
-
-    def get(self, record):
-        "Return the AccessScope in which the record is read"
-        context = record.marketing_access_context
-        key = repr(sorted(context.items()))
-        if key not in self:
-            self[key] = AccessScope(context)
-        return self[key]
-
-
-def evaluate(condition, record, scopes):
-    "Return if the record fulfils the PYSON condition"
-    if not condition:
-        return True
-    context = Transaction().context
-    env = {
-        'current_date': dt.datetime.today(),
-        'context': {
-            k: context[k] for k in ['company', 'language'] if k in context},
-        'self': scopes.get(record).environment(record),
-        }
-    try:
-        return bool(PYSONDecoder(env).decode(condition))
-    except Exception as exception:
-        raise Failure('condition', str(exception)) from exception
 
 
 def _catch_up(activity):

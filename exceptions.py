@@ -1,9 +1,13 @@
 # This file is part of marketing_automation.  The COPYRIGHT file at the top
 # level of this repository contains the full copyright notices and license
 # terms.
+import re
 
 from trytond.exceptions import UserError, UserWarning
 from trytond.model.exceptions import AccessError, ValidationError
+
+# NUL and lone surrogates
+_unstorable = re.compile('[\0\ud800-\udfff]')
 
 
 class DomainError(ValidationError):
@@ -53,7 +57,16 @@ class Outcome(Exception):
     def __init__(self, reason, detail=None):
         super().__init__(reason, detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = storable(detail) if detail else None
+
+    @property
+    def values(self):
+        "What is stored of it"
+        return {
+            'state': self.state,
+            'reason': self.reason,
+            'detail': self.detail,
+            }
 
 
 class Skip(Outcome):
@@ -64,3 +77,13 @@ class Skip(Outcome):
 class Failure(Outcome):
     "The activity can not be done until somebody corrects something"
     state = 'failed'
+
+
+class Cancel(Outcome):
+    "What the activity waited for does not matter any more"
+    state = 'cancelled'
+
+
+def storable(text):
+    "Return the text without what a database can not store"
+    return _unstorable.sub('\N{REPLACEMENT CHARACTER}', text)

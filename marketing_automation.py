@@ -17,7 +17,6 @@ from trytond.pyson import Bool, Eval, If, TimeDelta
 from trytond.transaction import Transaction, inactive_records
 
 from . import check, entry
-from .delivery import PENDING
 from .exceptions import (
     ActivityError, ActivityPassedError, RunWarning, ScenarioModelError)
 from .mixin import MarketingAutomationMixin
@@ -240,13 +239,14 @@ class Scenario(Workflow, ModelSQL, ModelView):
         table = RecordActivity.__table__()
         cursor = Transaction().connection.cursor()
         result = {name: defaultdict(int) for name in names}
-        due = (table.state.in_(PENDING)
+        pending = table.state.in_(RecordActivity.pending)
+        due = (pending
             & (table.at <= dt.datetime.now()))
         cursor.execute(*table
             .join(activity, condition=table.activity == activity.id)
             .select(
                 activity.scenario,
-                Count(filter_=table.state.in_(PENDING)),
+                Count(filter_=pending),
                 Count(filter_=due),
                 Count(filter_=table.state == 'done'),
                 Count(filter_=table.state == 'skipped'),
@@ -545,7 +545,7 @@ class Activity(
         cursor.execute(*table.select(
                 table.activity,
                 Count(filter_=done),
-                Count(filter_=table.state.in_(PENDING)),
+                Count(filter_=table.state.in_(RecordActivity.pending)),
                 Count(filter_=table.state == 'skipped'),
                 Count(filter_=table.state == 'failed'),
                 Count(filter_=done & table.email_opened),
@@ -658,10 +658,17 @@ class Activity(
         default.setdefault('scenario')
         return super().copy(activities, default=default)
 
+    def execute(self, record_activity, outbox=None):
+        "Execute the action on the record, or raise an Outcome"
+        if self.action:
+            action = getattr(self, f'execute_{self.action}')
+            action(record_activity, outbox=outbox)
+
     def execute_send_email(self, record_activity, outbox=None, **kwargs):
         """Compose the e-mail and put it into the outbox
 
-        Without an outbox, the e-mail is composed and delivered at once.
+        Without an outbox, the e-mail is composed and delivered once the
+        transaction is committed.
         Raise Skip or Failure when there is nothing to send.
         """
         if outbox is not None:

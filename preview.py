@@ -8,7 +8,7 @@ leads back to a record: links go straight to their targets.  Templates are
 hostile and so may be who asks for a preview: it shows no more than both the
 user and the marketing may read.
 """
-from collections import deque, namedtuple
+from collections import namedtuple
 from email.utils import make_msgid
 from html import escape
 
@@ -65,13 +65,14 @@ class ProofEnvelope(Envelope):
     "What makes a test e-mail of a proof"
 
     def _set_headers(self, msg):
-        super()._set_headers(msg)
+        sender = super()._set_headers(msg)
         # Nobody unsubscribes by a test
         for name in [
                 'List-Unsubscribe', 'List-Unsubscribe-Post', 'Message-ID',
                 'X-Marketing-Automation']:
             del msg[name]
         msg['Message-ID'] = make_msgid(domain=self.outbox.host)
+        return sender
 
 
 def root(activity):
@@ -363,7 +364,7 @@ class PreviewShow(ModelView):
         with Transaction().set_context(language=self.language_code):
             message = self._compose(address)
         with Relay(sessions=1) as relay:
-            (_, result), = relay.deliver(deque([message]), lambda m: m)
+            (_, result), = relay.deliver([message])
         if result.kind != 'sent':
             raise PreviewError(gettext(
                     'marketing_automation.msg_test_failed',

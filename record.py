@@ -17,7 +17,9 @@ from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
 from . import schedule
-from .delivery import PENDING, drain, push_drains
+from .condition import evaluate
+from .delivery import drain, wake
+from .exceptions import Cancel, Skip
 from .mixin import party_of
 
 
@@ -140,6 +142,8 @@ class Record(ModelSQL, ModelView):
 class RecordActivity(Workflow, ModelSQL, ModelView):
     __name__ = 'marketing.automation.record.activity'
     _log = False
+    # States in which a worker still has something to do
+    pending = ['waiting', 'delivered']
 
     record = fields.Many2One(
         'marketing.automation.record', "Record",
@@ -194,6 +198,7 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
             ('template', "Template Error"),
             ('refused', "Refused by the Mail Server"),
             ('expired', "Tried Too Long"),
+            ('worker', "Ended the Worker"),
             ('error', "Error"),
             ], "Reason", readonly=True, sort=False)
     detail = fields.Text("Detail", readonly=True)
@@ -210,6 +215,9 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
     lease = fields.Timestamp(
         "Lease", readonly=True,
         help="Until when a worker keeps the activity for itself.")
+    claims = fields.Integer(
+        "Claims", readonly=True,
+        help="How many workers have ended while they worked on it.")
 
     @classmethod
     def __setup__(cls):
@@ -224,7 +232,7 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
                     t,
                     (t.activity, Index.Equality()),
                     (t.at, Index.Range()),
-                    where=t.state.in_(PENDING)),
+                    where=t.state.in_(cls.pending)),
                 Index(
                     t,
                     (t.state, Index.Equality(cardinality='low')),
@@ -320,17 +328,77 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
         pool = Pool()
         Hit = pool.get('marketing.automation.hit')
         Hit.settle()
-        push_drains()
+        wake()
 
     @classmethod
     def drain(cls, record_activities, until):
         "Task of the queue: do what was due at until, as long as time allows"
+        # Nothing else is to keep a snapshot for all this time
+        Transaction().commit()
         drain(until)
 
     @classmethod
     def do(cls, record_activities):
-        "Do the waiting activities now, whenever they are due"
-        drain(dt.datetime.now(), [r.id for r in record_activities])
+        """Do the waiting activities, whenever they are due
+
+        A task does it once the transaction is committed.
+        """
+        cls.__queue__.do_now(record_activities)
+
+    @classmethod
+    def do_now(cls, record_activities):
+        "Task of the queue: do the activities, whenever they are due"
+        Transaction().commit()
+        drain(None, [r.id for r in record_activities])
+
+    @classmethod
+    def happened(cls, activity, ids):
+        "Return those ids whose negative event has happened to the parent"
+        if not (activity.event and activity.negative):
+            return set()
+        table = cls.__table__()
+        parent = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table
+            .join(parent, condition=(table.record == parent.record)
+                & (parent.activity == activity.parent.id))
+            .select(
+                table.id,
+                where=fields.SQL_OPERATORS['in'](table.id, ids)
+                & getattr(parent, activity.event)))
+        return {id_ for id_, in cursor}
+
+    def decide(self, activity, happened, scopes):
+        """Raise the Outcome that keeps the record from the activity
+
+        happened -- ids for which a negative event has happened
+        scopes -- the Scopes in which conditions are read
+        """
+        record = self.record
+        if self.state == 'delivered':
+            return
+        if self.id in happened:
+            raise Cancel('event')
+        if record.blocked:
+            raise Cancel('blocked')
+        if not record.record:
+            raise Skip('deleted')
+        if not evaluate(activity.condition, record.record, scopes):
+            raise Skip('condition')
+
+    @classmethod
+    def follow(cls, activity, ids):
+        "Plan the children that do not wait for a positive event"
+        if not ids:
+            return
+        table = cls.__table__()
+        now = dt.datetime.now()
+        for child in activity.children:
+            if not child.event or child.negative:
+                cls.insert_from(
+                    table, table.record,
+                    fields.SQL_OPERATORS['in'](table.id, ids),
+                    child, schedule.due(now, child.delay))
 
     @classmethod
     @ModelView.button

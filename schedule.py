@@ -19,9 +19,14 @@ def back_off(attempt, rand=random.random):
     return dt.timedelta(seconds=delay / 2 + delay / 2 * rand())
 
 
+def minute(now):
+    "Return the start of the minute of the instant"
+    return now.replace(second=0, microsecond=0)
+
+
 def next_minute(now):
     "Return the start of the minute after the instant"
-    return now.replace(second=0, microsecond=0) + dt.timedelta(minutes=1)
+    return minute(now) + dt.timedelta(minutes=1)
 
 
 def due(base, delay):

@@ -15,6 +15,7 @@ from trytond.url import http_base
 from .verdict import RULES
 
 SECTION = 'marketing'
+FINAL_TIMEOUT = 600
 
 
 def email_from():
@@ -53,7 +54,7 @@ def slice_size():
 
 def lease():
     "Return after how many seconds a claim of a dead worker ends"
-    return max(2, config.getint(SECTION, 'automation_lease', default=600))
+    return max(2, config.getint(SECTION, 'automation_lease', default=900))
 
 
 def drains():
@@ -68,12 +69,26 @@ def drain_time():
 
 def sessions():
     "Return how many SMTP sessions at most a drain opens"
-    return max(1, config.getint(SECTION, 'automation_sessions', default=16))
+    return max(1, config.getint(SECTION, 'automation_sessions', default=8))
 
 
 def smtp_timeout():
     "Return the seconds to wait for the SMTP server if its URI sets none"
     return config.getint(SECTION, 'automation_smtp_timeout', default=60)
+
+
+def smtp_final_timeout():
+    """Return the seconds to wait for the reply to all of a message
+
+    RFC 5321 §4.5.3.2.6 asks for ten minutes, since to give up earlier makes
+    duplicates.  It ends before the lease does, for the same reason.
+    """
+    return min(FINAL_TIMEOUT, lease() * 2 / 3)
+
+
+def slice_time():
+    "Return for how many seconds messages of a claimed slice may be sent"
+    return lease() / 4
 
 
 def retry_age():

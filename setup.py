@@ -20,7 +20,7 @@ DATA = [
 TEST_DATA = ['**/*']
 
 # Folders of Python files that register no model
-FOLDERS = ['mail', 'template', 'tests', 'tests.system']
+FOLDERS = ['delivery', 'mail', 'template', 'tests', 'tests.system']
 
 root = Path(__file__).resolve().parent
 config = ConfigParser()

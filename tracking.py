@@ -17,7 +17,7 @@ from trytond.pool import Pool
 from trytond.transaction import Transaction
 
 from . import schedule, settings, signature
-from .delivery import retry
+from .transaction import commit
 from .verdict import HUMAN, MACHINE, UNKNOWN, Context
 from .verdict import Hit as RequestHit
 from .verdict import judge, rejudge
@@ -261,7 +261,7 @@ class Hit(ModelSQL, ModelView):
     @classmethod
     def settle(cls):
         "Give hits their final verdict and let them start what depends on it"
-        while retry(cls._settle_slice):
+        while commit(cls._settle_slice):
             pass
 
     @classmethod
@@ -356,7 +356,7 @@ class Hit(ModelSQL, ModelView):
         age = dt.timedelta(days=settings.hit_age())
         before = dt.datetime.combine(
             dt.date.today() - age, dt.time())
-        while retry(cls._clean_slice, before):
+        while commit(cls._clean_slice, before):
             pass
 
     @classmethod

@@ -23,7 +23,7 @@ from trytond.wsgi import Base64Converter
 
 from .. import settings, signature
 from ..access import report_helpers, unwrap
-from ..entry import Scopes
+from ..condition import Scopes
 from ..exceptions import Failure, Skip
 from ..mixin import party_of
 from ..template import (
@@ -40,6 +40,7 @@ _address = re.compile(
 MAX_PLAIN = 78 - len('To: ')
 # Nobody who writes a template knows it, and the header is made only once
 BOUNDARY = f'={secrets.token_hex(8)}'
+_body_end = re.compile('</body', re.IGNORECASE)
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
 NAMES = {
     'record', 'short', 'datetime', 'sender_address', *report_helpers()}
@@ -90,10 +91,13 @@ class Message:
     data -- bytes of the message
     links -- how many tracked links it has
     archive -- dictionary of the values of the ir.email that files it
+    cancelled -- it must not be sent any more
     """
-    __slots__ = ('id', 'sender', 'recipient', 'data', 'links', 'archive')
+    __slots__ = (
+        'id', 'sender', 'recipient', 'data', 'links', 'archive', 'cancelled')
 
     def __init__(self, **values):
+        self.cancelled = False
         for name, value in values.items():
             setattr(self, name, value)
 
@@ -116,6 +120,11 @@ class Draft:
         if party.marketing_tracking_refused:
             self.tracking = 'none'
         self.links = Placeholders('own', self.tracking != 'none')
+
+    @property
+    def domain(self):
+        "The domain of the recipient"
+        return address_domain(self.address)
 
     @property
     def urls(self):
@@ -216,9 +225,9 @@ class Envelope:
         if self.draft.tracking == 'none':
             return html
         pixel = PIXEL % escape(self._pixel_url())
-        end = html.lower().rfind('</body')
-        if end < 0:
-            end = len(html)
+        # Lower case may be longer, and its positions others
+        ends = [m.start() for m in _body_end.finditer(html)]
+        end = ends[-1] if ends else len(html)
         return html[:end] + pixel + html[end:]
 
     def seal(self):
@@ -340,6 +349,11 @@ def parse_address(source):
     if _control.search(source) or not _address.fullmatch(address):
         address = ''
     return name, address
+
+
+def address_domain(address):
+    "Return the domain of the address in lower case"
+    return address.rpartition('@')[2].lower()
 
 
 def one_line(value):

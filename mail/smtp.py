@@ -13,7 +13,7 @@ import smtplib
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from email.utils import parseaddr
+from itertools import islice
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import trytond.config as config
@@ -22,18 +22,25 @@ from trytond.sendmail import get_smtp_server
 from .. import settings
 
 logger = logging.getLogger(__name__)
+# Failures of the mail server in a row after which it is left in peace
+BREAKER = 5
 # Seconds that composing and storing a message take at least: more sessions
 # than fit in a delivery at this pace would only wait
 PACE = 0.0015
+# What Exchange says of too many sessions, whatever the command was
+TOO_MANY = 432
 _leading_dot = re.compile(rb'^\.', re.MULTILINE)
 _line_end = re.compile(r'[\r\n]')
+# What a database can not store: NUL, other controls, lone surrogates
+_unstorable = re.compile('[\x00-\x1f\x7f\ud800-\udfff]+')
 
 
 class Result:
     """What became of a message
 
-    kind -- 'sent', 'temporary', 'permanent' (of this message)
-            or 'relay' (the server can not be used)
+    kind -- 'sent', 'temporary', 'permanent' (of this message),
+            'relay' (the server can not be used)
+            or 'busy' (the server takes no further session)
     code -- SMTP reply code, or None
     text -- reply of the server or the error, on one line
     """
@@ -44,7 +51,8 @@ class Result:
         self.code = code
         if isinstance(text, bytes):
             text = text.decode('utf-8', 'replace')
-        self.text = ' '.join(str(text).split())[:500]
+        text = _unstorable.sub(' ', str(text))
+        self.text = ' '.join(text.split())[:500]
 
     def __str__(self):
         return f'{self.code} {self.text}' if self.code else self.text
@@ -62,8 +70,11 @@ class Session:
         self.server = None
         self.message = None
         self.result = None
-        self.is_reused = False
         self.seconds = 0
+        # The server has taken a message in this session
+        self.is_proven = False
+        # All of the message is with the server, which may have taken it
+        self.is_uncertain = False
 
     def send(self, message):
         "Deliver the message and return (result, seconds)"
@@ -74,16 +85,22 @@ class Session:
         "Hand over the message"
         self.message = message
         self.seconds = 0
-        self.is_reused = self.server is not None
+        self.is_uncertain = False
+        is_reused = self.server is not None
         self.result = self._try(self._hand_over)
+        if (is_reused and not self.is_uncertain
+                and self.result and self.result.kind in {'relay', 'busy'}):
+            # The server may end a connection that has idled or is used up
+            self.result = self._try(self._hand_over)
 
     def end(self):
-        "Return what became of it and the seconds that were waited"
+        """Return what became of it and the seconds that were waited
+
+        Whether the server has taken it is uncertain when its last reply is
+        lost.  It is not sent again at once: RFC 5321 §4.5.3.2.6.
+        """
         result = self.result or self._try(self._taken)
-        if result.kind == 'relay' and self.is_reused:
-            # The server may end a connection that has idled or is used up
-            self.is_reused = False
-            result = self._try(self._hand_over) or self._try(self._taken)
+        self.is_proven |= result.kind == 'sent'
         return result, self.seconds
 
     def _try(self, step):
@@ -93,7 +110,7 @@ class Session:
             return step()
         except (smtplib.SMTPException, OSError, ValueError) as exception:
             result = classify(exception)
-            if result.kind == 'relay':
+            if result.kind in {'relay', 'busy'}:
                 self.close()
             else:
                 self._reset()
@@ -112,6 +129,7 @@ class Session:
         data = _leading_dot.sub(b'..', self.message.data)
         if not data.endswith(b'\r\n'):
             data += b'\r\n'
+        self.is_uncertain = True
         self.server.send(data + b'.\r\n')
 
     def _commands(self):
@@ -171,9 +189,12 @@ class Session:
 
     def _taken(self):
         "Return the result if the server has taken the message"
+        timeout = self.server.sock.gettimeout()
+        self.server.sock.settimeout(settings.smtp_final_timeout())
         code, text = self.server.getreply()
         if code != 250:
             raise smtplib.SMTPDataError(code, text)
+        self.server.sock.settimeout(timeout)
         return Result('sent')
 
     def _reset(self):
@@ -186,6 +207,7 @@ class Session:
 
     def close(self):
         server, self.server = self.server, None
+        self.is_proven = False
         if server:
             try:
                 server.close()
@@ -218,26 +240,34 @@ def classify(exception):
     # The other errors do not depend on the recipient
     code = getattr(exception, 'smtp_code', None)
     text = getattr(exception, 'smtp_error', None) or exception
-    return Result('relay', code, text or type(exception).__name__)
+    kind = 'busy' if code and 400 <= code < 500 else 'relay'
+    return Result(kind, code, text or type(exception).__name__)
 
 
 def _by_code(code, text):
+    if code == TOO_MANY:
+        return Result('busy', code, text)
     if code == 421 or code < 400:
         return Result('relay', code, text)
     return Result('permanent' if code >= 500 else 'temporary', code, text)
 
 
 class Relay:
-    "The sessions of one worker process"
+    """The sessions of one worker process
+
+    is_down -- the server can not be used for the moment
+    is_busy -- the server takes no session of this process for the moment
+    reason -- what it has said last of not being usable
+    """
 
     def __init__(self, uri=None, sessions=None):
         self.uri = _with_timeout(uri or config.get('email', 'uri'))
         self.limit = sessions or settings.sessions()
         self.sessions = deque([Session(self.uri)])
-        self.opened = 1
         self.latency = 0
-        # In a row, counted by whoever takes the results
-        self.failures = 0
+        self.failures = 0  # in a row
+        self.reason = None
+        self.is_busy = False
         self.executor = None
 
     def __enter__(self):
@@ -249,65 +279,112 @@ class Relay:
         if self.executor:
             self.executor.shutdown()
 
-    def deliver(self, queue, seal):
-        """Yield (message, result) until the deque of drafts is empty
+    @property
+    def is_down(self):
+        return self.failures >= BREAKER
 
-        seal makes the message of a draft, or None: such a draft is left out.
-        The queue may be changed between two results. Its first draft is the
-        next one to be sent.
+    def deliver(self, messages):
+        """Yield (message, result) for what comes from the iterator
+
+        A message is taken from it at the earliest when one is under way.  One
+        that has been cancelled meanwhile is left out, as are those that can
+        not be sent because the server is down or busy.  Nothing more is sent
+        then, but what is under way still comes to its result: who consumes
+        the results must take them all.
         """
-        running = {}
-        message = _next(queue, seal)
-        while message or running:
-            while message and len(running) < self._wanted():
-                session = self._session()
-                queue.popleft()
-                if self._wanted() == 1 and not running:
-                    session.begin(message)
-                    # While the server takes it
-                    _next(queue, seal)
-                    yield message, self._measure(session, session.end())
-                else:
-                    future = self._executor().submit(session.send, message)
-                    running[future] = session, message
-                message = _next(queue, seal)
-            if running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    session, message = running.pop(future)
-                    _next(queue, seal)
-                    yield message, self._measure(session, future.result())
-                message = _next(queue, seal)
+        self.is_busy = False
+        yield from _Delivery(self, messages).run()
 
-    def _wanted(self):
+    def wanted(self):
         "Return how many sessions keep the process busy at this latency"
         return max(1, min(self.limit, round(self.latency / PACE)))
 
-    def _session(self):
-        if not self.sessions:
-            self.opened += 1
-            return Session(self.uri)
-        return self.sessions.popleft()
+    def session(self):
+        return self.sessions.popleft() if self.sessions else Session(self.uri)
 
-    def _measure(self, session, sent):
-        result, seconds = sent
+    def measure(self, session, seconds):
         self.latency += (seconds - self.latency) / 8
         self.sessions.appendleft(session)
-        return result
 
-    def _executor(self):
+    def submit(self, *args):
         if not self.executor:
             self.executor = ThreadPoolExecutor(
                 self.limit, thread_name_prefix='smtp')
-        return self.executor
+        return self.executor.submit(*args)
+
+    def count(self, result):
+        "Remember if the server works"
+        if result.kind == 'relay':
+            self.failures += 1
+            self.reason = str(result)
+        elif result.kind != 'busy':
+            self.failures = 0
+            self.reason = None
 
 
-def _next(queue, seal):
-    "Return the message of the first draft that has one"
-    while queue:
-        if message := seal(queue[0]):
-            return message
-        queue.popleft()
+class _Delivery:
+    "One use of a relay"
+
+    def __init__(self, relay, messages):
+        self.relay = relay
+        self.messages = iter(messages)
+        self.ahead = deque()  # taken from messages and not under way
+        self.running = {}  # future: (session, message)
+
+    def run(self):
+        while True:
+            while (message := self._next()) and (
+                    len(self.running) < self.relay.wanted()):
+                self.ahead.popleft()
+                if self.relay.wanted() == 1 and not self.running:
+                    yield from self._send(message)
+                else:
+                    session = self.relay.session()
+                    future = self.relay.submit(session.send, message)
+                    self.running[future] = session, message
+            if not self.running:
+                break
+            done, _ = wait(self.running, return_when=FIRST_COMPLETED)
+            for future in done:
+                session, message = self.running.pop(future)
+                yield from self._result(session, message, future.result())
+
+    def _next(self):
+        "Return the next message, which stays ahead"
+        if self.relay.is_down or self.relay.is_busy:
+            return None
+        while self.ahead and self.ahead[0].cancelled:
+            self.ahead.popleft()
+        if not self.ahead:
+            self.ahead.extend(islice(self.messages, 1))
+        return self.ahead[0] if self.ahead else None
+
+    def _send(self, message):
+        session = self.relay.session()
+        session.begin(message)
+        # While the server takes it
+        self._next()
+        yield from self._result(session, message, session.end())
+
+    def _result(self, session, message, sent):
+        result, seconds = sent
+        self.relay.measure(session, seconds)
+        self.relay.count(result)
+        if result.kind == 'busy' and (others := self._others()):
+            # Make do with the sessions there are
+            self.relay.limit = others
+            self.ahead.appendleft(message)
+            return
+        if result.kind == 'busy':
+            # The server may have given all its sessions to other processes
+            self.relay.is_busy = True
+            result.kind = 'temporary'
+        yield message, result
+
+    def _others(self):
+        "Return how many sessions work"
+        return len(self.running) + sum(
+            s.is_proven for s in self.relay.sessions)
 
 
 def _with_timeout(uri):
@@ -319,8 +396,3 @@ def _with_timeout(uri):
                 parts.query,
                 urlencode({'timeout': settings.smtp_timeout()})]))
     return urlunsplit(parts._replace(query=query))
-
-
-def domain(address):
-    "Return the domain of the address in lower case"
-    return parseaddr(address)[1].rpartition('@')[2].lower()
