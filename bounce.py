@@ -13,6 +13,7 @@ from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
 from . import schedule, signature
+from .mail.address import comparable
 from .mail.report import ReportTooLarge, parse, refusal
 
 # An address is stopped by this many soft bounces in so many days, if they are
@@ -34,6 +35,7 @@ class Bounce(ModelSQL, ModelView):
             ('complaint', "Complaint"),
             ('unknown', "Unknown"),
             ], "Kind", required=True, readonly=True, sort=False)
+    kind_string = kind.translated('kind')
     recipient = fields.Char("Recipient", readonly=True)
     status = fields.Char(
         "Status", readonly=True,
@@ -179,7 +181,8 @@ class Bounce(ModelSQL, ModelView):
         if recipient:
             for mechanism in party.contact_mechanisms:
                 if (mechanism.type == 'email'
-                        and mechanism.value.lower() == recipient.lower()):
+                        and comparable(mechanism.value)
+                        == comparable(recipient)):
                     return mechanism
             return None
         return sent.activity.email_recipient(party)

@@ -7,8 +7,10 @@ from sql.operators import Exists
 
 from trytond.model import Index, ModelSQL, fields
 from trytond.pool import Pool, PoolMeta
-from trytond.transaction import Transaction, inactive_records
+from trytond.transaction import (
+    Transaction, inactive_records, without_check_access)
 
+from .mail.address import spellings
 from .mixin import MarketingAutomationMixin
 
 
@@ -59,6 +61,65 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
                 return [('id', operator, query)]
             nested = 'rec_name' if isinstance(operand, str) else 'id'
         return [(nested, operator, operand, *extra)]
+
+    def marketing_traces(self):
+        """Return {model: domain} of what tells something of the party
+
+        Neither access nor what has been deactivated or deleted in the
+        meantime restricts it.
+        """
+        resources = self._marketing_resources()
+        addresses = self._marketing_addresses()
+        sent = ('record_activity.record.record', 'in', resources)
+        return {
+            'marketing.automation.record': [('record', 'in', resources)],
+            'marketing.automation.record.activity': [
+                ('record.record', 'in', resources),
+                ],
+            'marketing.automation.hit': [sent],
+            'marketing.automation.bounce': ['OR',
+                sent,
+                ('mechanism.party', '=', self.id),
+                ('recipient', 'in', addresses),
+                ],
+            'ir.email': ['OR',
+                ('marketing_automation_record.record', 'in', resources),
+                ('resource', 'in', resources),
+                [
+                    ('marketing_automation_activity', '!=', None),
+                    ('addresses.address', 'in', addresses),
+                    ],
+                ],
+            'party.contact_mechanism': [
+                ('party', '=', self.id),
+                ('type', '=', 'email'),
+                ],
+            }
+
+    def _marketing_resources(self):
+        "Return the references of what can enter scenarios for the party"
+        pool = Pool()
+        Scenario = pool.get('marketing.automation.scenario')
+        cursor = Transaction().connection.cursor()
+        resources = []
+        with without_check_access(), inactive_records():
+            for name, _ in Scenario.get_models():
+                cursor.execute(*pool.get(name).search(
+                        [('marketing_party.id', '=', self.id)],
+                        order=[], query=True))
+                resources.extend(f'{name},{id_}' for id_, in cursor)
+        return resources
+
+    def _marketing_addresses(self):
+        "Return all the spellings of its e-mail addresses"
+        pool = Pool()
+        ContactMechanism = pool.get('party.contact_mechanism')
+        with without_check_access(), inactive_records():
+            mechanisms = ContactMechanism.search([
+                    ('party', '=', self.id),
+                    ('type', '=', 'email'),
+                    ])
+            return list({s for m in mechanisms for s in spellings(m.value)})
 
     @classmethod
     def copy(cls, parties, default=None):
@@ -141,49 +202,26 @@ class Erase(metaclass=PoolMeta):
         ContactMechanism = pool.get('party.contact_mechanism')
         Email = pool.get('ir.email')
         Hit = pool.get('marketing.automation.hit')
+        Party = pool.get('party.party')
         RecordActivity = pool.get('marketing.automation.record.activity')
-        records = marketing_records(party_id)
-        sent = ['OR',
-            ('marketing_automation_record', 'in', records),
-            ('resource', '=', f'party.party,{party_id}'),
-            ]
+        traces = Party(party_id).marketing_traces()
+        sent = traces[Email.__name__]
         return [
             *super().to_erase(party_id),
-            (Address, [('email', 'where', sent)], True,
-                ['address'], ['****']),
             (Email, sent, True,
                 ['recipients', 'recipients_secondary', 'recipients_hidden',
                     'subject', 'body', 'message_id'],
                 [None] * 6),
-            (Hit, [('record_activity.record', 'in', records)], True,
-                ['record_activity', 'link'], [None, None]),
-            (RecordActivity, [('record', 'in', records)], True,
+            (Address, [('email', 'where', sent)], True,
+                ['address'], ['****']),
+            (Hit, traces[Hit.__name__], True, ['record_activity'], [None]),
+            (RecordActivity, traces[RecordActivity.__name__], True,
                 ['detail'], [None]),
-            (Bounce, [('record_activity.record', 'in', records)], True,
+            (Bounce, traces[Bounce.__name__], True,
                 ['recipient', 'reason'], [None, None]),
             (ContactMechanism, [('party', '=', party_id)], False,
                 ['marketing_suppressed_reason'], [None]),
+            # What it does from now on is not stored either
+            (Party, [('id', '=', party_id)], False,
+                ['marketing_tracking_refused'], [True]),
             ]
-
-
-def marketing_records(party_id):
-    "Return the ids of what entered any scenario for the party"
-    pool = Pool()
-    Record = pool.get('marketing.automation.record')
-    Scenario = pool.get('marketing.automation.scenario')
-    table = Record.__table__()
-    cursor = Transaction().connection.cursor()
-    ids = []
-    for name, _ in Scenario.get_models():
-        Model = pool.get(name)
-        # Only inactive parties are erased
-        with inactive_records():
-            query = Model.search(
-                [('marketing_party.id', '=', party_id)],
-                order=[], query=True)
-        cursor.execute(*table.select(
-                table.id,
-                where=table.record.like(name + ',%')
-                & Record.record.sql_id(table.record, Model).in_(query)))
-        ids.extend(id_ for id_, in cursor)
-    return ids

@@ -4,39 +4,34 @@
 """What this module knows about a party, for whom it concerns (GDPR Art. 15)"""
 from trytond.pool import Pool
 from trytond.report import Report
-
-from .party import marketing_records
+from trytond.transaction import (
+    Transaction, inactive_records, without_check_access)
 
 
 class PartyData(Report):
+    "All that is stored about parties"
     __name__ = 'marketing.automation.party_data'
+
+    @classmethod
+    def _execute(cls, records, header, data, action):
+        # It has to be complete, whoever of those that may print it does so:
+        # they may not read the sales, for example
+        with without_check_access(), inactive_records():
+            return super()._execute(records, header, data, action)
 
     @classmethod
     def get_context(cls, records, header, data):
         context = super().get_context(records, header, data)
-        context['known'] = cls.known
+        context['traces'] = cls.traces
+        context['language'] = Transaction().language.replace('_', '-')
         return context
 
     @classmethod
-    def known(cls, party):
-        "Return the records of each model that tell something of the party"
+    def traces(cls, party):
+        "Return {model: records} of what tells something of the party"
         pool = Pool()
-        Bounce = pool.get('marketing.automation.bounce')
-        Email = pool.get('ir.email')
-        Hit = pool.get('marketing.automation.hit')
-        Record = pool.get('marketing.automation.record')
-        ids = marketing_records(party.id)
+        Party = pool.get('party.party')
+        party = Party(party.id)
         return {
-            'records': Record.browse(ids),
-            'emails': Email.search([
-                    ('marketing_automation_record', 'in', ids),
-                    ]),
-            'hits': Hit.search([
-                    ('record_activity.record', 'in', ids),
-                    ]),
-            'bounces': Bounce.search([
-                    ('record_activity.record', 'in', ids),
-                    ]),
-            'mechanisms': [
-                m for m in party.contact_mechanisms if m.type == 'email'],
-            }
+            name: pool.get(name).search(domain)
+            for name, domain in party.marketing_traces().items()}

@@ -111,6 +111,7 @@ class Hit(ModelSQL, ModelView):
             ('machine', "Machine"),
             ('unknown', "Unknown"),
             ], "Verdict", required=True, readonly=True, sort=False)
+    verdict_string = verdict.translated('verdict')
     settled = fields.Boolean(
         "Settled", readonly=True,
         help="The hit has started what depends on it.")

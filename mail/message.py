@@ -29,6 +29,7 @@ from ..mixin import party_of
 from ..template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
     compile_text)
+from .address import to_ascii
 from .content import Content, is_mjml
 from .link import Placeholders, substitute
 
@@ -333,13 +334,11 @@ def recipient(activity, party):
         raise Skip('suppressed')
     if not _address.fullmatch(address):
         raise Failure('address', address)
-    local, _, domain = address.rpartition('@')
     try:
-        domain = idna.encode(domain, uts46=True).decode('ascii')
+        address = to_ascii(address)
     except idna.IDNAError as exception:
         raise Failure('address', f'{address}: {exception}') from exception
-    return (
-        one_line(mechanism.name or party.rec_name), f'{local}@{domain}')
+    return one_line(mechanism.name or party.rec_name), address
 
 
 def parse_address(source):

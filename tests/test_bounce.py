@@ -105,6 +105,26 @@ class BounceTestCase(unittest.TestCase):
         self.assertTrue(mechanism.marketing_suppressed_reason)
 
     @with_transaction()
+    def test_international_domain(self):
+        "Test the domain may be written in Unicode or in ASCII"
+        for stored, reported in [
+                ('Müller.example', 'xn--mller-kva.example'),
+                ('xn--mller-kva.example', 'müller.example'),
+                ('MÜLLER.example', 'XN--Mller-KVA.example'),
+                ]:
+            with self.subTest(stored=stored, reported=reported):
+                record_activity = self.sent(f'Bob@{stored}')
+                data = sample(
+                    'postfix_unknown_user', self.token(record_activity))
+
+                bounce, = Pool().get('marketing.automation.bounce').receive(
+                    data.replace(b'Example.NET', reported.encode()))
+
+                mechanism, = record_activity.record.party.contact_mechanisms
+                self.assertEqual(bounce.mechanism, mechanism)
+                self.assertEqual(mechanism.marketing_suppressed, 'hard')
+
+    @with_transaction()
     def test_forged(self):
         "Test a report without genuine token suppresses nobody"
         record_activity = self.sent(
