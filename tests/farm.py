@@ -169,16 +169,19 @@ class Farm:
     """The processes of one installation
 
     backend -- 'postgresql' or 'sqlite'
+    store -- what the SMTP server keeps of messages
     options -- of the section marketing
     """
 
-    def __init__(self, backend='postgresql', workers=0, timeout=3, **options):
+    def __init__(
+            self, backend='postgresql', workers=0, timeout=3, store='ids',
+            **options):
         self.folder = tempfile.mkdtemp(prefix='marketing-')
         self.backend = backend
         self.options = {'automation_lease': 6, **options}
         self.cluster = None
         self.database = 'farm'
-        self.sink = smtp.Process(store='ids')
+        self.sink = smtp.Process(store=store)
         self.timeout = timeout
         self.workers = []
         self.worker_count = workers
