@@ -5,13 +5,11 @@
 
 What arrives here is hostile: whatever is not genuine gets the same page.
 """
-import base64
-import binascii
 from functools import wraps
 
 from trytond.protocols.wrappers import (
-    HTTPStatus, Response, allow_null_origin, exceptions, redirect,
-    set_max_request_size, with_pool, with_transaction)
+    HTTPStatus, Response, allow_null_origin, exceptions, set_max_request_size,
+    with_pool, with_transaction)
 from trytond.tools import file_open
 from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter, app
@@ -75,14 +73,9 @@ def public(*methods):
 def _database(value):
     "Return the decoded name of the database or None"
     try:
-        name = base64.urlsafe_b64decode(
-            value.encode('ascii') + b'=' * (-len(value) % 4)).decode('utf-8')
-    except (UnicodeError, binascii.Error, ValueError):
+        return Base64Converter(None).to_python(value)
+    except ValueError:
         return None
-    if (not name.isprintable() or '/' in name or '\\' in name
-            or Base64Converter(None).to_url(name) != value.rstrip('=')):
-        return None
-    return name
 
 
 def signals(request):
@@ -120,9 +113,8 @@ def clicked(request, pool, token):
     url = Hit.clicked(token, signals(request))
     if not url:
         raise exceptions.NotFound()
-    response = redirect(url, HTTPStatus.FOUND)
-    response.headers.update(HEADERS)
-    return response
+    return Response(
+        status=HTTPStatus.FOUND, headers={**HEADERS, 'Location': url})
 
 
 @app.route('/m/<database>/unsubscribe')
@@ -132,23 +124,15 @@ def clicked(request, pool, token):
 def unsubscribe(request, pool):
     Unsubscription = pool.get('marketing.automation.unsubscription')
     record, activity, next_ = Unsubscription.find(
-        request.args.get('r'), request.args.get('t'))
+        request.args.get('r'), request.args.get('t'),
+        request.args.get('next'))
     if not record:
         raise exceptions.NotFound()
-    if not next_ and not request.args.get('t'):
-        next_ = request.args.get('next', '')[:2048]
-        if not Unsubscription.is_next(record, next_):
-            next_ = None
-    data = {'next': next_}
+    undone = False
     if request.method == 'POST':
-        action = request.form.get('action', 'scenario')
-        if action == 'undo':
-            Unsubscription.undo(record)
-            data['undone'] = True
-        else:
-            Unsubscription.stop(
-                record, activity, everything=action == 'everything')
-    return _page(pool, record, data)
+        undone = Unsubscription.act(
+            record, activity, request.form.get('action'))
+    return _page(pool, record, {'next': next_, 'undone': undone})
 
 
 def _page(pool, record, data):

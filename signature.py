@@ -18,6 +18,8 @@ import hashlib
 import hmac
 
 MAC_SIZE = 12
+# What a database takes for an id
+MAX_ID = 2 ** 63 - 1
 # Enough for three ids of 64 bits
 MAX_LENGTH = 64
 
@@ -43,8 +45,10 @@ def verify(key, purpose, token, count):
     if not hmac.compare_digest(mac, _mac(key, purpose, payload)):
         return None
     ids = tuple(_integers(payload))
+    if len(ids) != count or any(id_ > MAX_ID for id_ in ids):
+        return None
     # Only one spelling is accepted: no stray bits behind the last character
-    if len(ids) != count or sign(key, purpose, *ids) != token:
+    if sign(key, purpose, *ids) != token:
         return None
     return ids
 

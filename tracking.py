@@ -17,6 +17,7 @@ from trytond.pool import Pool
 from trytond.transaction import Transaction
 
 from . import schedule, settings, signature
+from .mail.link import to_uri
 from .transaction import commit
 from .verdict import HUMAN, MACHINE, UNKNOWN, Context
 from .verdict import Hit as RequestHit
@@ -138,7 +139,9 @@ class Hit(ModelSQL, ModelView):
 
     @classmethod
     def clicked(cls, token, request):
-        """Store the hit of a link and return its URL, None if not genuine
+        """Store the hit of a link and return its URL in ASCII
+
+        None if the token is not genuine or nobody can follow the link.
 
         request -- dictionary of method, user_agent, headers and secure
         """
@@ -155,7 +158,7 @@ class Hit(ModelSQL, ModelView):
         if not target:
             return None
         cls._store(target, link_id, request)
-        return target.url
+        return to_uri(target.url)
 
     @classmethod
     def opened(cls, token, request):

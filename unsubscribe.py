@@ -12,6 +12,7 @@ from trytond.report import Report
 from trytond.transaction import Transaction, inactive_records
 
 from . import signature
+from .mail.link import to_uri
 
 _next = re.compile(r"""unsubscribe\|([^"'<>]*)""")
 
@@ -51,24 +52,37 @@ class Unsubscription(ModelSQL, ModelView):
         cls._order = [('at', 'DESC'), ('id', 'DESC')]
 
     @classmethod
-    def find(cls, uuid, token=None):
+    def find(cls, uuid, token=None, next_=None):
         """Return (record, activity, URL to go on) of an unsubscribe URL
 
         The record is None if there is none.  Without a genuine token, the
-        activity and the URL are None.
+        activity is None; next_ is then where the URL asks to go on, as those
+        of the published module do.
         """
         pool = Pool()
-        Configuration = pool.get('marketing.automation.configuration')
-        Link = pool.get('marketing.automation.link')
         Record = pool.get('marketing.automation.record')
-        RecordActivity = pool.get('marketing.automation.record.activity')
         if not uuid or len(uuid) > 64 or '\0' in uuid:
             return None, None, None
         records = Record.search([('uuid', '=', uuid)])
         if not records:
             return None, None, None
         record, = records
-        activity = url = None
+        if token:
+            activity, url = cls._signed(record, token)
+        else:
+            activity, url = None, next_ or ''
+            if not cls.is_next(record, url):
+                url = ''
+        return record, activity, to_uri(url)
+
+    @classmethod
+    def _signed(cls, record, token):
+        "Return the activity and the URL to go on of the token"
+        pool = Pool()
+        Configuration = pool.get('marketing.automation.configuration')
+        Link = pool.get('marketing.automation.link')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        activity, url = None, ''
         ids = signature.verify(
             Configuration.get_secret(), 'unsubscribe', token, 2)
         if ids:
@@ -80,7 +94,7 @@ class Unsubscription(ModelSQL, ModelView):
                 activity = record_activity.activity
             for link in Link.search([('id', '=', link_id)]):
                 url = link.url
-        return record, activity, url
+        return activity, url
 
     @classmethod
     def is_next(cls, record, url):
@@ -93,6 +107,18 @@ class Unsubscription(ModelSQL, ModelView):
             return any(
                 url in _nexts(a.email_template)
                 for a in record.scenario.all_activities)
+
+    @classmethod
+    def act(cls, record, activity, action):
+        """Do what the recipient has chosen, return if it takes back
+
+        action -- 'everything', 'undo', or whatever a one-click request sends
+        """
+        if action == 'undo':
+            cls.undo(record)
+            return True
+        cls.stop(record, activity, everything=action == 'everything')
+        return False
 
     @classmethod
     def stop(cls, record, activity=None, everything=False):

@@ -8,14 +8,18 @@ The ids are made for a whole slice, after all its messages are rendered.
 import re
 import secrets
 from html import escape, unescape
+from urllib.parse import urlsplit
 
 from genshi.core import START, QName
+from werkzeug.urls import iri_to_uri
 
 # Unknown to whoever writes a template, so that nobody can write a placeholder
 _nonce = secrets.token_hex(8)
 _placeholder = re.compile(
     rf'https://{_nonce}\.invalid/(own|common)/(link|unsubscribe)/(\d+)')
 _anchor = re.compile(r'(<a\b[^>]*?\bhref=")([^"]*)(?=")')
+# Forbidden in a host by the URL standard
+_no_host = re.compile(r'[\s\x00-\x20\x7f<>"\\^`{|}%]')
 # Elements whose href is not a link to follow, or not the one to follow: what
 # MJML makes of mj-social-element may be a link to share the other one
 UNTRACKED = {'link', 'base', 'mj-font', 'mj-social-element'}
@@ -92,4 +96,20 @@ def substitute(content, urls, quote):
 
 
 def is_http(url):
-    return url[:8].lower().startswith(('http://', 'https://'))
+    "Return if the URL leads somewhere over HTTP"
+    return to_uri(url) is not None
+
+
+def to_uri(url):
+    """Return the URL in ASCII, as a header takes it (RFC 3987)
+
+    None if it is not absolute, not for HTTP, or nobody can follow it.
+    """
+    if not url[:8].lower().startswith(('http://', 'https://')):
+        return None
+    try:
+        uri = iri_to_uri(url)
+        host = urlsplit(uri).hostname
+    except ValueError:
+        return None
+    return uri if host and not _no_host.search(host) else None

@@ -247,10 +247,89 @@ class RoutesTestCase(Case):
                 f'{BASE}c/{self.sign("click", 10 ** 9, self.sent)}',
                 f'{BASE}o/{self.sign("open", 10 ** 9, self.sent)}.gif',
                 f'{BASE}c/{self.sign("click", 2 ** 62, 2 ** 62)}',
+                f'{BASE}c/{self.sign("click", 2 ** 63, 2 ** 63)}',
+                f'{BASE}c/{self.sign("click", 2 ** 80, 1)}',
+                f'{BASE}c/{self.sign("click", self.link, 2 ** 70)}',
+                f'{BASE}o/{self.sign("open", 2 ** 64, 2 ** 64)}.gif',
                 ]:
             with self.subTest(url=url):
                 self.assertEqual(self.request(url).status_code, 404)
         self.assertEqual(self.verdicts(), [])
+
+    def click_link(self, url):
+        "Return the response for a click on the stored link"
+        with Transaction().start(DB_NAME, 0) as transaction:
+            Link = Pool().get('marketing.automation.link')
+            pair = self.activity, url
+            link = Link.get_ids({pair})[pair]
+            transaction.commit()
+        return self.request(self.click_url(link, self.sent))
+
+    def test_broken_links(self):
+        "Test links that nobody can follow are not found, without an error"
+        for url in [
+                'http://[broken/', 'https://example.org:port/',
+                'http://example.org:99999/', 'https://' + 'a' * 70 + '.org/',
+                'http://.example.org/', 'https://my site/', 'https://',
+                'http:///path', 'javascript:alert(1)', '//evil.example/',
+                'ftp://example.org/', 'my site', '', 'http://a..b/',
+                'https://<b>/', 'http://\x00/', 'http://[::1/']:
+            with self.subTest(url=url):
+                self.assertEqual(self.click_link(url).status_code, 404)
+
+    def test_odd_links(self):
+        "Test links are followed whatever they contain"
+        for url, location in [
+                ('HTTPS://example.org', 'https://example.org'),
+                ('http://example.org:80/a b', 'http://example.org:80/a%20b'),
+                ('https://example.org/\r\nSet-Cookie: a=b',
+                    'https://example.org/Set-Cookie:%20a=b'),
+                ('https://example.org/ü?ü#ü',
+                    'https://example.org/%C3%BC?%C3%BC#%C3%BC'),
+                ('https://müller.example/', 'https://xn--mller-kva.example/'),
+                ('http://my_shop.example/', 'http://my_shop.example/'),
+                ('http://[::1]:80/', 'http://[::1]:80/'),
+                ('https://example.org/%', 'https://example.org/%'),
+                ]:
+            with self.subTest(url=url):
+                response = self.click_link(url)
+                self.assertEqual(response.status_code, 302)
+                self.assertEqual(response.headers['Location'], location)
+                self.assertNotIn('Set-Cookie', response.headers)
+
+    def test_next(self):
+        "Test the page leads only to where the template does, over HTTP"
+        template = ''.join(
+            f'<a href="unsubscribe|{url}">x</a>' for url in [
+                'https://example.org/bye', 'javascript:alert(1)',
+                '//evil.example/', 'ftp://example.org/', 'http://[broken/'])
+        # No check lets this pass any more
+        with Transaction().start(DB_NAME, 0) as transaction:
+            Translation = Pool().get('ir.translation')
+            table = Translation.__table__()
+            cursor = transaction.connection.cursor()
+            cursor.execute(*table.update(
+                    [table.value], [f'<html><body>{template}</body></html>'],
+                    where=table.name
+                    == 'marketing.automation.activity,email_template'))
+            Translation._translation_cache.clear()
+            transaction.commit()
+        for next_, expected in [
+                ('https://example.org/bye', True),
+                ('https://example.org/', False),
+                ('javascript:alert(1)', False),
+                ('//evil.example/', False),
+                ('ftp://example.org/', False),
+                ('http://[broken/', False),
+                ('', False), ('\0', False),
+                ]:
+            with self.subTest(next=next_):
+                response = self.request(
+                    f'{BASE}unsubscribe', 'POST',
+                    query_string={'r': self.uuid, 'next': next_})
+                self.assertEqual(response.status_code, 200)
+                self.assertEqual('Continue' in response.text, expected)
+                self.clear()
 
     def test_forgotten(self):
         "Test a link outlives what is known of its recipient"
