@@ -16,6 +16,7 @@ from sql.aggregate import Count, Max, Min
 from sql.operators import Concat, Equal, Exists
 
 from trytond import backend
+from trytond.model import fields
 from trytond.pool import Pool
 from trytond.pyson import PYSONDecoder
 from trytond.tools import grouped_slice
@@ -25,6 +26,7 @@ from . import schedule
 from .condition import Scopes, evaluate
 from .exceptions import Failure
 from .sql_expression import Unqualified, random_uuid
+from .transaction import commit, look
 
 logger = logging.getLogger(__name__)
 SLICE = 10_000
@@ -74,24 +76,26 @@ class Audience:
 
 def enter(scenarios):
     "Enter the new records of each scenario, and those left behind"
-    transaction = Transaction()
-    for i, scenario in enumerate(scenarios):
-        if i:
-            transaction.commit()
+    for scenario in scenarios:
         try:
-            _Entry(scenario).run()
-            for activity in scenario.all_activities:
-                if activity.catch_up:
-                    _catch_up(activity)
+            _Entry(scenario.id).run()
+            for activity in look(_behind, scenario.id):
+                _catch_up_all(activity)
             error = None
         except backend.DatabaseOperationalError:
             raise
         except Exception as exception:
             logger.error(
                 "entry of scenario %s failed", scenario.id, exc_info=True)
-            transaction.rollback()
             error = str(exception)
-        _report(scenario, error)
+        commit(_report, scenario.id, error)
+
+
+def _behind(scenario):
+    "Return the ids of the activities which records have still to reach"
+    pool = Pool()
+    Scenario = pool.get('marketing.automation.scenario')
+    return [a.id for a in Scenario(scenario).all_activities if a.catch_up]
 
 
 def _report(scenario, error):
@@ -99,6 +103,7 @@ def _report(scenario, error):
     pool = Pool()
     Cron = pool.get('ir.cron')
     Scenario = pool.get('marketing.automation.scenario')
+    scenario = Scenario(scenario)
     is_new = error and error != scenario.entry_error
     table = Scenario.__table__()
     cursor = Transaction().connection.cursor()
@@ -114,39 +119,49 @@ def _report(scenario, error):
 
 
 class _Entry:
-    "One run of entry into one scenario"
+    "One run of entry into one scenario, given by its id"
 
     def __init__(self, scenario):
-        pool = Pool()
-        Record = pool.get('marketing.automation.record')
-        self.scenario = scenario
-        self.roots = list(scenario.activities)
-        self.record = Record.__table__()
-        self.audience = Audience(scenario)
-        # Build the query once to fail before anything is changed
-        self.audience.query()
-        self.cursor = Transaction().connection.cursor()
+        self.id = scenario
 
     def run(self):
-        transaction = Transaction()
+        if not (bounds := look(self._in_transaction, self._bounds)):
+            return
+        last, bound = bounds
+        size = FIRST_SLICE
+        while last < bound:
+            last = commit(
+                self._in_transaction, self._enter_slice, last, bound, size)
+            size = SLICE
+
+    def _in_transaction(self, func, *args):
+        "Call with what belongs to the current transaction"
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        Scenario = pool.get('marketing.automation.scenario')
+        self.scenario = Scenario(self.id)
+        self.record = Record.__table__()
+        self.audience = Audience(self.scenario)
+        self.cursor = Transaction().connection.cursor()
+        return func(*args)
+
+    def _bounds(self):
+        "Return the ids ]last, bound] of the new records, None without any"
         candidate = self.audience.query()
         self.cursor.execute(*candidate.select(
                 Min(candidate.id), Max(candidate.id),
                 where=~Exists(self._entered(candidate, Literal(1)))))
-        last, bound = self.cursor.fetchone()
-        if last is None:
-            return
-        last -= 1
-        size = FIRST_SLICE
-        while last < bound:
-            upto = self._upto(last, bound, size)
-            ids = self._enter(last, upto)
-            if ids:
-                self._start(ids)
-            last, size = upto, SLICE
-            if last < bound:
-                transaction.commit()
-        transaction.counter += 1
+        first, bound = self.cursor.fetchone()
+        if first is not None:
+            return first - 1, bound
+
+    def _enter_slice(self, last, bound, size):
+        "Enter a slice and return the id up to which it goes"
+        upto = self._upto(last, bound, size)
+        ids = self._enter(last, upto)
+        if ids:
+            self._start(ids)
+        return upto
 
     def _entered(self, candidate, column):
         "Return the query of the column for what the candidate has become"
@@ -200,7 +215,7 @@ class _Entry:
         pool = Pool()
         RecordActivity = pool.get('marketing.automation.record.activity')
         now = dt.datetime.now()
-        for activity in self.roots:
+        for activity in self.scenario.activities:
             at = schedule.due(now, activity.delay)
             if activity.condition:
                 for sub_ids in grouped_slice(ids, BROWSE):
@@ -233,58 +248,116 @@ class _Entry:
             rows[False], state='skipped', reason='condition')
 
 
-def _catch_up(activity):
+def _catch_up_all(activity):
     "Enter the records that have passed the parent before it had the activity"
+    last = -1
+    while last is not None:
+        last = commit(_catch_up_slice, activity, last)
+
+
+def _catch_up_slice(activity, last):
+    "Enter some records, return up to which id of the parent's, None for all"
     pool = Pool()
     Activity = pool.get('marketing.automation.activity')
-    RecordActivity = pool.get('marketing.automation.record.activity')
-    transaction = Transaction()
-    source, columns, where = _passed(activity)
-    cursor = transaction.connection.cursor()
-    last = -1
-    while True:
-        cursor.execute(*source.select(
-                *columns, where=where & (source.id > last),
-                order_by=[source.id.asc], limit=BROWSE))
-        rows = cursor.fetchall()
-        if not rows:
-            break
-        RecordActivity.insert([
-                (activity.id, record, schedule.due(base, activity.delay))
-                for _, record, base in rows])
-        last = rows[-1][0]
-        transaction.commit()
+    activity = Activity(activity)
+    rows = _insert(activity, Passed(activity), last)
+    if len(rows) == BROWSE:
+        return rows[-1][0]
     table = Activity.__table__()
+    cursor = Transaction().connection.cursor()
     cursor.execute(*table.update(
             [table.catch_up], [False], where=table.id == activity.id))
-    transaction.counter += 1
+    Transaction().counter += 1
 
 
-def _passed(activity):
-    "Return table, columns (id, record, base time) and clause of the parents"
+def catch_up(activities, records):
+    "Enter the records into what they have passed the parent of"
+    for activity in activities:
+        last = -1
+        while rows := _insert(activity, Passed(activity, records), last):
+            last = rows[-1][0]
+
+
+def _insert(activity, passed, last):
+    "Insert the activity for some that have passed its parent"
     pool = Pool()
-    Record = pool.get('marketing.automation.record')
     RecordActivity = pool.get('marketing.automation.record.activity')
-    record = Record.__table__()
-    existing = RecordActivity.__table__()
-    if activity.parent == activity.scenario:
-        source, id_, base = record, record.id, record.create_date
-        where = ((record.scenario == activity.scenario.id)
-            & (record.blocked != Literal(True)))
-    else:
-        source = RecordActivity.__table__()
-        id_, base = source.record, source.at
-        where = ((source.activity == activity.parent.id)
-            & (source.state == 'done')
-            & Exists(record.select(
+    rows = passed.rows(last)
+    RecordActivity.insert([
+            (activity.id, record, schedule.due(base, activity.delay))
+            for _, record, base in rows])
+    return rows
+
+
+class Passed:
+    """The records that have passed the parent of an activity without it
+
+    activity -- need not be stored as it is
+    records -- only these
+    """
+
+    def __init__(self, activity, records=None):
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        self.activity = activity
+        record = Record.__table__()
+        if isinstance(activity.parent, activity.__class__):
+            source = RecordActivity.__table__()
+            self.record, self.base = source.record, source.at
+            where = self._done(source) & Exists(record.select(
                     Literal(1),
                     where=(record.id == source.record)
-                    & (record.blocked != Literal(True)))))
+                    & (record.blocked != Literal(True))))
+        else:
+            source = record
+            self.record, self.base = record.id, record.create_date
+            where = ((record.scenario == activity.parent.id)
+                & (record.blocked != Literal(True)))
+        if records is not None:
+            where &= fields.SQL_OPERATORS['in'](
+                self.record, [r.id for r in records])
+        self.source = source
+        self.where = where & ~Exists(self._existing(activity.id or -1))
+
+    def _existing(self, activity):
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        existing = RecordActivity.__table__()
+        return existing.select(
+            Literal(1),
+            where=(existing.activity == activity)
+            & (existing.record == self.record))
+
+    def _done(self, source):
+        "Return the clause of the parent's event"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        activity = self.activity
+        where = ((source.activity == activity.parent.id)
+            & (source.state == 'done'))
         if activity.event:
             where &= getattr(source, activity.event) == Literal(
                 not activity.negative)
-    where &= ~Exists(existing.select(
-            Literal(1),
-            where=(existing.activity == activity.id)
-            & (existing.record == id_)))
-    return source, [source.id, id_, base], where
+            for id_ in RecordActivity.settled_by(activity):
+                existing = RecordActivity.__table__()
+                where &= ~Exists(existing.select(
+                        Literal(1),
+                        where=(existing.activity == id_)
+                        & (existing.record == source.record)
+                        & existing.state.in_(['delivered', 'done'])))
+        return where
+
+    def rows(self, last):
+        "Return some (id, record, time of passing) after the last id"
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*self.source.select(
+                self.source.id, self.record, self.base,
+                where=self.where & (self.source.id > last),
+                order_by=[self.source.id.asc], limit=BROWSE))
+        return cursor.fetchall()
+
+    def count(self):
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*self.source.select(Count(), where=self.where))
+        return cursor.fetchone()[0]

@@ -38,6 +38,18 @@ class RunWarning(UserWarning):
     pass
 
 
+class FlowWarning(UserWarning):
+    pass
+
+
+class DelayWarning(UserWarning):
+    pass
+
+
+class SuppressedWarning(UserWarning):
+    pass
+
+
 class PreviewError(UserError):
     pass
 

@@ -6,9 +6,8 @@ import datetime as dt
 from collections import defaultdict
 
 from sql import Null
-from sql.aggregate import Count
 
-from trytond.i18n import gettext
+from trytond.i18n import gettext, ngettext
 from trytond.model import (
     DeactivableMixin, Index, ModelSQL, ModelView, Workflow, fields,
     sequence_ordered)
@@ -18,7 +17,8 @@ from trytond.transaction import Transaction, inactive_records
 
 from . import check, entry
 from .exceptions import (
-    ActivityError, ActivityPassedError, RunWarning, ScenarioModelError)
+    ActivityError, ActivityPassedError, DelayWarning, FlowWarning, RunWarning,
+    ScenarioModelError)
 from .mixin import MarketingAutomationMixin
 
 _scenario_locked = {
@@ -27,11 +27,14 @@ _scenario_locked = {
 _email = {
     'invisible': Eval('action') != 'send_email',
     }
-
-
-def rate(part, whole):
-    "Return the quotient as float in [0, 1] with 4 digits, 0 for no whole"
-    return round(part / whole, 4) if whole else 0.0
+DELAY_UNITS = {
+    'weeks': dt.timedelta(weeks=1),
+    'days': dt.timedelta(days=1),
+    'hours': dt.timedelta(hours=1),
+    'minutes': dt.timedelta(minutes=1),
+    }
+# Shorter delays are rarely what is meant
+SHORT_DELAY = dt.timedelta(hours=1)
 
 
 class Scenario(Workflow, ModelSQL, ModelView):
@@ -71,29 +74,6 @@ class Scenario(Workflow, ModelSQL, ModelView):
             ('stopped', "Stopped"),
             ], "State", required=True, readonly=True, sort=False)
 
-    record_count = fields.Function(
-        fields.Integer("Records"), 'get_record_count')
-    record_count_blocked = fields.Function(
-        fields.Integer("Records Blocked"), 'get_record_count')
-    block_rate = fields.Function(
-        fields.Float("Block Rate", digits=(1, 4)), 'get_record_count')
-    block_rate_trend = fields.Function(
-        fields.Char("Block Rate Trend"), 'get_trend')
-    waiting_count = fields.Function(fields.Integer(
-            "Waiting", help="Activities that are planned for later."),
-        'get_progress')
-    sending_count = fields.Function(fields.Integer(
-            "Due", help="Activities that are due and being worked on."),
-        'get_progress')
-    done_count = fields.Function(fields.Integer("Done"), 'get_progress')
-    skipped_count = fields.Function(fields.Integer(
-            "Skipped", help="Activities that were not for the record."),
-        'get_progress')
-    failed_count = fields.Function(fields.Integer("Failed"), 'get_progress')
-    progress = fields.Function(fields.Float(
-            "Progress", digits=(1, 4),
-            help="The part of what has become due that is finished."),
-        'get_progress')
     entry_at = fields.DateTime(
         "Last Entry", readonly=True,
         help="When records were last looked for.")
@@ -144,6 +124,7 @@ class Scenario(Workflow, ModelSQL, ModelView):
         cursor.execute(*table.update(
                 [table.tracking], ['individual'],
                 where=table.tracking == Null))
+        cls.__table_handler__(module).not_null_action('tracking', 'add')
 
     @classmethod
     def view_attributes(cls):
@@ -152,8 +133,6 @@ class Scenario(Workflow, ModelSQL, ModelView):
                 If(Eval('entry_error'), 'danger',
                     If(Eval('state') == 'running', 'success',
                         If(Eval('state') == 'stopped', 'muted', '')))),
-            ('/tree/field[@name="failed_count"]', 'visual',
-                If(Eval('failed_count', 0) > 0, 'warning', '')),
             ]
 
     @classmethod
@@ -192,81 +171,6 @@ class Scenario(Workflow, ModelSQL, ModelView):
         except Exception:
             # What is wrong is said when the scenario is saved
             return None
-
-    @classmethod
-    def get_record_count(cls, scenarios, names):
-        pool = Pool()
-        Record = pool.get('marketing.automation.record')
-        table = Record.__table__()
-        cursor = Transaction().connection.cursor()
-        result = {name: defaultdict(int) for name in names}
-
-        def store(id_, **values):
-            for name in names:
-                result[name][id_] = values[name]
-
-        for scenario in scenarios:
-            store(scenario.id,
-                record_count=(
-                    scenario.matching_count or 0
-                    if scenario.state == 'draft' else 0),
-                record_count_blocked=0,
-                block_rate=0.0)
-        entered = [s.id for s in scenarios if s.state != 'draft']
-        cursor.execute(*table.select(
-                table.scenario, Count(), Count(filter_=table.blocked),
-                where=fields.SQL_OPERATORS['in'](table.scenario, entered),
-                group_by=table.scenario))
-        for id_, count, blocked in cursor:
-            store(id_,
-                record_count=count,
-                record_count_blocked=blocked,
-                block_rate=rate(blocked, count))
-        return result
-
-    @classmethod
-    def get_trend(cls, scenarios, name):
-        pool = Pool()
-        Reporting = pool.get('marketing.automation.reporting.scenario')
-        return Reporting.get_trends('scenario', scenarios, [name])[name]
-
-    @classmethod
-    def get_progress(cls, scenarios, names):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        activity = Activity.__table__()
-        table = RecordActivity.__table__()
-        cursor = Transaction().connection.cursor()
-        result = {name: defaultdict(int) for name in names}
-        pending = table.state.in_(RecordActivity.pending)
-        due = (pending
-            & (table.at <= dt.datetime.now()))
-        cursor.execute(*table
-            .join(activity, condition=table.activity == activity.id)
-            .select(
-                activity.scenario,
-                Count(filter_=pending),
-                Count(filter_=due),
-                Count(filter_=table.state == 'done'),
-                Count(filter_=table.state == 'skipped'),
-                Count(filter_=table.state == 'failed'),
-                where=fields.SQL_OPERATORS['in'](
-                    activity.scenario, [s.id for s in scenarios]),
-                group_by=activity.scenario))
-        for id_, waiting, sending, done, skipped, failed in cursor:
-            finished = done + skipped + failed
-            values = {
-                'waiting_count': waiting - sending,
-                'sending_count': sending,
-                'done_count': done,
-                'skipped_count': skipped,
-                'failed_count': failed,
-                'progress': rate(finished, finished + sending),
-                }
-            for name in names:
-                result[name][id_] = values[name]
-        return result
 
     @classmethod
     def validate_fields(cls, scenarios, field_names):
@@ -350,7 +254,12 @@ class Activity(
         'marketing.automation.scenario', "Scenario", readonly=True,
         ondelete='CASCADE', help="The scenario at the root of the tree.")
     children = fields.One2Many(
-        'marketing.automation.activity', 'parent', "Children")
+        'marketing.automation.activity', 'parent', "Children",
+        context={
+            # The children of what is not saved yet can not read it
+            'marketing_parent_action': Eval('action'),
+            },
+        depends=['action'])
     parent_action = fields.Function(
         fields.Selection('get_parent_actions', "Parent Action"),
         'on_change_with_parent_action')
@@ -389,8 +298,25 @@ class Activity(
         states={
             'required': Bool(Eval('negative', False)),
             },
-        help="How long to wait after the parent or its event, "
-        'for example "2d" or "3h".')
+        help="How long to wait after the parent or its event.")
+    delay_number = fields.Function(fields.Float(
+            "Delay",
+            domain=['OR',
+                ('delay_number', '=', None),
+                ('delay_number', '>=', 0),
+                ],
+            states={
+                'required': Bool(Eval('negative', False)),
+                },
+            help="How long to wait after the parent or its event."),
+        'get_delay', setter='set_delay')
+    delay_unit = fields.Function(fields.Selection([
+                ('minutes', "Minutes"),
+                ('hours', "Hours"),
+                ('days', "Days"),
+                ('weeks', "Weeks"),
+                ], "Unit", required=True, sort=False),
+        'get_delay', setter='set_delay')
     action = fields.Selection([
             (None, ""),
             ('send_email', "Send E-mail"),
@@ -416,34 +342,6 @@ class Activity(
         help="The HTML or MJML of the e-mail.\n"
         'The record is called "record".\n'
         'A link to "unsubscribe" leads to the unsubscribe page.')
-
-    record_count = fields.Function(
-        fields.Integer("Records"), 'get_record_count')
-    waiting_count = fields.Function(
-        fields.Integer("Waiting"), 'get_record_count')
-    skipped_count = fields.Function(
-        fields.Integer("Skipped"), 'get_record_count')
-    failed_count = fields.Function(
-        fields.Integer("Failed"), 'get_record_count')
-    email_opened = fields.Function(fields.Integer(
-            "E-mails Opened", states=_email), 'get_record_count')
-    email_clicked = fields.Function(fields.Integer(
-            "E-mails Clicked", states=_email), 'get_record_count')
-    email_open_rate = fields.Function(fields.Float(
-            "E-mail Open Rate", digits=(1, 4), states=_email),
-        'get_record_count')
-    email_click_rate = fields.Function(fields.Float(
-            "E-mail Click Rate", digits=(1, 4), states=_email),
-        'get_record_count')
-    email_click_through_rate = fields.Function(fields.Float(
-            "E-mail Click-Through Rate", digits=(1, 4), states=_email),
-        'get_record_count')
-    email_open_rate_trend = fields.Function(fields.Char(
-            "E-mail Open Rate Trend", states=_email), 'get_trend')
-    email_click_rate_trend = fields.Function(fields.Char(
-            "E-mail Click Rate Trend", states=_email), 'get_trend')
-    email_click_through_rate_trend = fields.Function(fields.Char(
-            "E-mail Click-Through Rate Trend", states=_email), 'get_trend')
 
     catch_up = fields.Boolean(
         "Catch Up", readonly=True,
@@ -496,10 +394,64 @@ class Activity(
     def get_parent_actions(cls):
         return cls.fields_get(['action'])['action']['selection']
 
+    @classmethod
+    def default_parent_action(cls):
+        return Transaction().context.get('marketing_parent_action')
+
     @fields.depends('parent')
     def on_change_with_parent_action(self, name=None):
         if isinstance(self.parent, self.__class__):
+            if self.parent.id is None or self.parent.id < 0:
+                return self.default_parent_action()
             return self.parent.action
+
+    @classmethod
+    def default_delay_unit(cls):
+        return 'days'
+
+    def get_delay(self, name):
+        unit = self._delay_unit(self.delay)
+        if name == 'delay_unit':
+            return unit
+        if self.delay is not None:
+            return self.delay / DELAY_UNITS[unit]
+
+    @classmethod
+    def _delay_unit(cls, delay):
+        "Return the longest unit of which the delay is a whole number"
+        if not delay:
+            return cls.default_delay_unit()
+        for name, unit in DELAY_UNITS.items():
+            if not delay % unit:
+                return name
+        return 'minutes'
+
+    @classmethod
+    def set_delay(cls, activities, name, value):
+        for activity in activities:
+            number, unit = activity.delay_number, activity.delay_unit
+            if name == 'delay_number':
+                number = value
+            else:
+                unit = value or unit
+            activity.delay = (
+                number * DELAY_UNITS[unit] if number is not None else None)
+        cls.save(activities)
+
+    @fields.depends('delay_number', 'delay_unit')
+    def on_change_delay_number(self):
+        self.delay = None
+        if self.delay_number is not None and self.delay_unit:
+            self.delay = self.delay_number * DELAY_UNITS[self.delay_unit]
+
+    @fields.depends(methods=['on_change_delay_number'])
+    def on_change_delay_unit(self):
+        self.on_change_delay_number()
+
+    @fields.depends('delay')
+    def on_change_delay(self):
+        self.delay_number = self.get_delay('delay_number')
+        self.delay_unit = self.get_delay('delay_unit')
 
     @classmethod
     def _parent_action_events(cls):
@@ -535,52 +487,13 @@ class Activity(
         cls.write(activities, {'event': event, 'negative': negative})
 
     @classmethod
-    def get_record_count(cls, activities, names):
-        pool = Pool()
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        table = RecordActivity.__table__()
-        cursor = Transaction().connection.cursor()
-        result = {name: defaultdict(int) for name in names}
-        done = table.state == 'done'
-        cursor.execute(*table.select(
-                table.activity,
-                Count(filter_=done),
-                Count(filter_=table.state.in_(RecordActivity.pending)),
-                Count(filter_=table.state == 'skipped'),
-                Count(filter_=table.state == 'failed'),
-                Count(filter_=done & table.email_opened),
-                Count(filter_=done & table.email_clicked),
-                where=fields.SQL_OPERATORS['in'](
-                    table.activity, [a.id for a in activities]),
-                group_by=table.activity))
-        for id_, count, waiting, skipped, failed, opened, clicked in cursor:
-            values = {
-                'record_count': count,
-                'waiting_count': waiting,
-                'skipped_count': skipped,
-                'failed_count': failed,
-                'email_opened': opened,
-                'email_clicked': clicked,
-                'email_open_rate': rate(opened, count),
-                'email_click_rate': rate(clicked, count),
-                'email_click_through_rate': rate(clicked, opened),
-                }
-            for name in names:
-                result[name][id_] = values[name]
-        return result
-
-    @classmethod
-    def get_trend(cls, activities, names):
-        pool = Pool()
-        Reporting = pool.get('marketing.automation.reporting.activity')
-        return Reporting.get_trends('activity', activities, names)
-
-    @classmethod
     def validate_fields(cls, activities, field_names):
         super().validate_fields(activities, field_names)
         for activity in activities:
             if not field_names or 'parent' in field_names:
                 activity.check_parent()
+            if not field_names or 'delay' in field_names:
+                activity.check_delay()
             check.activity(activity, field_names)
 
     def check_parent(self):
@@ -594,6 +507,18 @@ class Activity(
             parents.add(parent)
             parent = parent.parent
 
+    def check_delay(self):
+        pool = Pool()
+        Warning = pool.get('res.user.warning')
+        if not self.delay or self.delay >= SHORT_DELAY:
+            return
+        key = Warning.format(f'short delay {self.delay}', [self])
+        if Warning.check(key):
+            raise DelayWarning(key, gettext(
+                    'marketing_automation.msg_activity_short_delay',
+                    activity=self.rec_name,
+                    minutes=round(self.delay.total_seconds() / 60, 1)))
+
     @classmethod
     def check_modification(
             cls, mode, activities, values=None, external=False):
@@ -601,6 +526,57 @@ class Activity(
             mode, activities, values=values, external=external)
         if mode == 'delete':
             cls._check_passed(activities)
+        elif mode == 'write' and values.keys() & {
+                'parent', 'event', 'negative', 'active'}:
+            for activity in activities:
+                activity._check_flow(values)
+
+    def _check_flow(self, values):
+        "Ask before records take another way"
+        changed = self._with(values)
+        lost = self.event and not changed.event and 'parent' in values
+        if lost:
+            self._ask_flow(
+                'marketing_automation.msg_activity_loses_event', values)
+        if self.scenario and self.scenario.state == 'running' and (
+                changed.active and not self._same_way(changed)):
+            self._ask_flow(
+                'marketing_automation.msg_activity_catches_up', values,
+                entry.Passed(changed).count())
+
+    def _with(self, values):
+        "Return a copy with the values, which is not stored"
+        pool = Pool()
+        copy = self.__class__(
+            id=self.id,
+            **{n: getattr(self, n)
+                for n in ['parent', 'event', 'negative', 'active']})
+        for name in ['event', 'negative', 'active']:
+            if name in values:
+                setattr(copy, name, values[name])
+        if 'parent' in values:
+            model, _, id_ = str(values['parent']).partition(',')
+            copy.parent = pool.get(model)(int(id_))
+        return copy
+
+    def _same_way(self, other):
+        return all(
+            getattr(self, n) == getattr(other, n)
+            for n in ['parent', 'event', 'negative', 'active'])
+
+    def _ask_flow(self, message, values, count=None):
+        pool = Pool()
+        Warning = pool.get('res.user.warning')
+        if count == 0:
+            return
+        key = Warning.format(f'{message} {sorted(values.items())}', [self])
+        if Warning.check(key):
+            if count is None:
+                text = gettext(message, activity=self.rec_name)
+            else:
+                text = ngettext(
+                    message, count, activity=self.rec_name, count=count)
+            raise FlowWarning(key, text)
 
     @classmethod
     def _check_passed(cls, activities):
@@ -631,9 +607,21 @@ class Activity(
         super().on_modification(mode, activities, field_names=field_names)
         if mode == 'create' or (mode == 'write' and 'parent' in field_names):
             cls._set_scenario(activities)
+        if mode == 'create':
+            for activity in activities:
+                activity._check_new()
         if mode == 'write' and 'active' in field_names:
-            RecordActivity.drop(
-                [a for a in activities if not a.active], 'deactivated')
+            RecordActivity.deactivate(
+                [a for a in activities if not a.active])
+            RecordActivity.activate([a for a in activities if a.active])
+
+    def _check_new(self):
+        "Ask before records that are in already get the new activity"
+        if (self.active and self.scenario
+                and self.scenario.state == 'running'):
+            self._ask_flow(
+                'marketing_automation.msg_activity_catches_up', {},
+                entry.Passed(self).count())
 
     @classmethod
     def _set_scenario(cls, activities):

@@ -16,10 +16,10 @@ from trytond.pyson import Eval, If
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
-from . import schedule
+from . import entry, schedule
 from .condition import evaluate
 from .delivery import drain, wake
-from .exceptions import Cancel, Skip
+from .exceptions import Cancel, Skip, SuppressedWarning
 from .mixin import party_of
 
 
@@ -121,6 +121,19 @@ class Record(ModelSQL, ModelView):
         if mode == 'write' and 'blocked' in field_names:
             RecordActivity.block([r for r in records if r.blocked])
             RecordActivity.unblock([r for r in records if not r.blocked])
+            cls._catch_up([r for r in records if not r.blocked])
+
+    @classmethod
+    def _catch_up(cls, records):
+        "Enter the records into activities added while they were blocked"
+        scenarios = defaultdict(list)
+        for record in records:
+            scenarios[record.scenario].append(record)
+        for scenario, records in scenarios.items():
+            if scenario.state == 'running':
+                for sub_records in grouped_slice(records, 1000):
+                    entry.catch_up(
+                        scenario.all_activities, list(sub_records))
 
     @dualmethod
     @ModelView.button
@@ -144,6 +157,10 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
     _log = False
     # States in which a worker still has something to do
     pending = ['waiting', 'delivered']
+    # Reasons to skip that may have gone
+    passing_reasons = [
+        'condition', 'inactive', 'no_address', 'no_party', 'suppressed',
+        'unsubscribed']
 
     record = fields.Many2One(
         'marketing.automation.record', "Record",
@@ -267,7 +284,9 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
                 'invisible': ~(
                     (Eval('state') == 'failed')
                     | ((Eval('state') == 'waiting')
-                        & (Eval('reason') == 'retry'))),
+                        & (Eval('reason') == 'retry'))
+                    | ((Eval('state') == 'skipped')
+                        & Eval('reason').in_(cls.passing_reasons))),
                 'icon': 'tryton-refresh',
                 'depends': ['state', 'reason'],
                 },
@@ -404,6 +423,7 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
     @ModelView.button
     def retry(cls, record_activities):
         "Try again, from now on"
+        cls._lift(record_activities)
         cls.write(record_activities, {
                 'state': 'waiting',
                 'at': dt.datetime.now(),
@@ -411,7 +431,32 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
                 'tried_since': None,
                 'reason': None,
                 'detail': None,
+                'claims': 0,
                 })
+
+    @classmethod
+    def _lift(cls, record_activities):
+        "Lift what stops the addresses, if the user wants to send to them"
+        pool = Pool()
+        Warning = pool.get('res.user.warning')
+        ContactMechanism = pool.get('party.contact_mechanism')
+        mechanisms = set()
+        for record_activity in record_activities:
+            party = record_activity.record.party
+            mechanism = party and (
+                record_activity.activity.email_recipient(party))
+            if mechanism and mechanism.marketing_suppressed:
+                mechanisms.add(mechanism)
+        if not mechanisms:
+            return
+        key = Warning.format('marketing_lift', mechanisms)
+        if Warning.check(key):
+            names = sorted(m.value for m in mechanisms)
+            raise SuppressedWarning(key, gettext(
+                    'marketing_automation.msg_retry_suppressed',
+                    addresses=', '.join(names[:5])
+                    + ('…' if len(names) > 5 else '')))
+        ContactMechanism.marketing_lift(list(mechanisms))
 
     @classmethod
     @ModelView.button
@@ -453,11 +498,45 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
             for child in activity.children:
                 if child.event not in events:
                     continue
+                records = sent[activity.id]
                 if child.negative:
-                    cls._cancel(child, sent[activity.id])
+                    cls._cancel(child, records)
                 else:
-                    cls.plan(child, sent[activity.id], dt.datetime.now())
+                    late = cls._settled(child, records)
+                    cls.plan(
+                        child, [r for r in records if r not in late],
+                        dt.datetime.now())
         cls._refresh(ids)
+
+    @classmethod
+    def settled_by(cls, activity):
+        """Return the ids of the activities that settle the activity's event
+
+        Once "not opened" has been done for a record, it is too late for
+        "opened".
+        """
+        if not activity.event or activity.negative:
+            return []
+        return [
+            a.id for a in activity.parent.children
+            if a.event == activity.event and a.negative]
+
+    @classmethod
+    def _settled(cls, activity, records):
+        "Return the set of those records for which the event comes too late"
+        ids = cls.settled_by(activity)
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        result = set()
+        for sub_records in grouped_slice(records if ids else [], 1000):
+            cursor.execute(*table.select(
+                    table.record,
+                    where=fields.SQL_OPERATORS['in'](table.activity, ids)
+                    & fields.SQL_OPERATORS['in'](
+                        table.record, list(sub_records))
+                    & table.state.in_(['delivered', 'done'])))
+            result.update(r for r, in cursor)
+        return result
 
     @classmethod
     def _cancel(cls, activity, records):
@@ -538,41 +617,53 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
         transaction.counter += 1
 
     @classmethod
-    def drop(cls, activities, reason):
+    def deactivate(cls, activities):
         "Cancel all that waits in the activities"
-        table = cls.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.update(
-                [table.state, table.reason, table.at],
-                ['cancelled', reason,
-                    dt.datetime.now().replace(microsecond=0)],
-                where=(table.state == 'waiting')
-                & fields.SQL_OPERATORS['in'](
-                    table.activity, [a.id for a in activities])))
-        Transaction().counter += 1
+        cls._cancel_all('activity', activities, 'deactivated')
+
+    @classmethod
+    def activate(cls, activities):
+        "Let wait again what was cancelled with the activities"
+        cls._resume_all('activity', activities, 'deactivated')
 
     @classmethod
     def block(cls, records):
         "Cancel all that waits for the records"
-        cls._switch(records, 'waiting', 'cancelled', 'blocked')
+        cls._cancel_all('record', records, 'blocked')
 
     @classmethod
     def unblock(cls, records):
-        "Let wait again what was cancelled because the records were blocked"
-        cls._switch(records, 'cancelled', 'waiting', None, 'blocked')
+        "Let wait again what was cancelled with the records"
+        cls._resume_all('record', records, 'blocked')
 
     @classmethod
-    def _switch(cls, records, from_, to, reason, old_reason=None):
+    def _cancel_all(cls, name, targets, reason):
+        cls._switch(
+            name, targets, ('waiting', None), ('cancelled', reason))
+
+    @classmethod
+    def _resume_all(cls, name, targets, reason):
+        cls._switch(
+            name, targets, ('cancelled', reason), ('waiting', None))
+
+    @classmethod
+    def _switch(cls, name, targets, from_, to):
+        """Change the state of what belongs to the targets
+
+        from_, to -- states with their reason, None for any
+
+        When it is due stays as it is.
+        """
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
-        for sub_records in grouped_slice(records, 1000):
-            where = ((table.state == from_)
+        for sub_targets in grouped_slice(targets, 1000):
+            where = ((table.state == from_[0])
                 & fields.SQL_OPERATORS['in'](
-                    table.record, [r.id for r in sub_records]))
-            if old_reason:
-                where &= table.reason == old_reason
+                    getattr(table, name), [t.id for t in sub_targets]))
+            if from_[1]:
+                where &= table.reason == from_[1]
             cursor.execute(*table.update(
-                    [table.state, table.reason], [to, reason], where=where))
+                    [table.state, table.reason], list(to), where=where))
         Transaction().counter += 1
 
     @classmethod

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from unittest.mock import patch
 
+from trytond import backend
 from trytond.modules.marketing_automation import entry
 from trytond.pool import Pool
 from trytond.pyson import Eval, PYSONEncoder
@@ -146,24 +147,32 @@ class EntryTestCase(TestCase):
 
     def _count(self, func, *args):
         "Return the number of statements that the call executes"
+        count = 0
+
         class Connection:
             def __init__(self, connection):
                 self.connection = connection
-                self.count = 0
 
             def __getattr__(self, name):
                 return getattr(self.connection, name)
 
             def cursor(self, *args, **kwargs):
-                self.count += 1
+                nonlocal count
+                count += 1
                 return self.connection.cursor(*args, **kwargs)
 
-        transaction = Transaction()
-        connection = Connection(transaction.connection)
-        with patch.object(transaction, 'connection', connection):
+        get = backend.Database.get_connection
+        put = backend.Database.put_connection
+        with patch.object(
+                backend.Database, 'get_connection',
+                lambda *args, **kwargs: Connection(get(*args, **kwargs))), \
+                patch.object(
+                    backend.Database, 'put_connection',
+                    lambda self, connection, *args: put(
+                        self, connection.connection, *args)):
             func(*args)
-        self.assertTrue(connection.count)
-        return connection.count
+        self.assertTrue(count)
+        return count
 
     def test_condition(self):
         "Test who does not fulfil the condition is skipped"
