@@ -218,8 +218,10 @@ class _Entry:
         for activity in self.scenario.activities:
             at = schedule.due(now, activity.delay)
             if activity.condition:
-                for sub_ids in grouped_slice(ids, BROWSE):
-                    self._start_if(activity, sub_ids, at)
+                with Transaction().set_context(
+                        company=self.scenario.sending_company):
+                    for sub_ids in grouped_slice(ids, BROWSE):
+                        self._start_if(activity, sub_ids, at)
             else:
                 RecordActivity.insert_from(
                     self.record, self.record.id,

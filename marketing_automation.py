@@ -19,7 +19,7 @@ from . import check, entry
 from .exceptions import (
     ActivityError, ActivityPassedError, DelayWarning, FlowWarning, RunWarning,
     ScenarioModelError)
-from .mixin import MarketingAutomationMixin
+from .mixin import MarketingAutomationMixin, own_company, party_of
 
 _scenario_locked = {
     'readonly': Eval('state', 'draft') == 'running',
@@ -223,6 +223,25 @@ class Scenario(Workflow, ModelSQL, ModelView):
     @Workflow.transition('stopped')
     def stop(cls, scenarios):
         pass
+
+    @property
+    def sending_company(self):
+        "The id of the company that sends if records have none, or None"
+
+    def reading_context(self, record):
+        """Return the context in which the record is read
+
+        What depends on the company, such as the language of a party, is not
+        known to crons and public routes otherwise.
+        """
+        context = {}
+        if company := own_company(record) or self.sending_company:
+            context['company'] = company
+        with Transaction().set_context(context):
+            party = party_of(record.__class__(record.id))
+            if party and party.lang:
+                context['language'] = party.lang.code
+        return context
 
     @property
     def all_activities(self):

@@ -37,3 +37,9 @@ def party_of(record):
     if record.__name__ == 'party.party':
         return record
     return record.marketing_party
+
+
+def own_company(record):
+    "Return the id of the company to which the record belongs, or None"
+    company = getattr(record, 'company', None)
+    return company.id if company else None

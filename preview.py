@@ -320,7 +320,7 @@ class PreviewShow(ModelView):
     def show(self):
         if not self.activity:
             return
-        with Transaction().set_context(language=self.language_code):
+        with Transaction().set_context(self.reading_context):
             result = preview(*self.translated())
         self.title = result.title
         self.html = _binary(result.html)
@@ -333,14 +333,14 @@ class PreviewShow(ModelView):
             self.record.id >= 0)
 
     @property
-    def language_code(self):
-        if self.language:
-            return self.language.code
+    def reading_context(self):
+        "The context in which the record is read"
+        context = {}
         if self.is_chosen:
-            party = self.record.marketing_party
-            if party and party.lang:
-                return party.lang.code
-        return Transaction().language
+            context = self.activity.scenario.reading_context(self.record)
+        if self.language:
+            context['language'] = self.language.code
+        return context
 
     def translated(self):
         "Return activity and record in the language of the transaction"
@@ -361,7 +361,7 @@ class PreviewShow(ModelView):
             raise PreviewError(gettext(
                     'marketing_automation.msg_test_address',
                     address=self.address or ''))
-        with Transaction().set_context(language=self.language_code):
+        with Transaction().set_context(self.reading_context):
             message = self._compose(address)
         with Relay(sessions=1) as relay:
             (_, result), = relay.deliver([message])

@@ -95,11 +95,11 @@ class Record(ModelSQL, ModelView):
         return result
 
     @property
-    def language(self):
-        "The code of the language to address the party in, or None"
-        party = self.record and party_of(self.record)
-        if party and party.lang:
-            return party.lang.code
+    def reading_context(self):
+        "The context in which the record is read: company and language"
+        if not self.record:
+            return {}
+        return self.scenario.reading_context(self.record)
 
     def get_rec_name(self, name):
         # As it is a reference, the record may have been deleted

@@ -137,7 +137,7 @@ def unsubscribe(request, pool):
 
 def _page(pool, record, data):
     Report = pool.get('marketing.automation.unsubscribe', type='report')
-    with Transaction().set_context(language=record.language):
+    with Transaction().set_context(record.reading_context):
         _, content, _, _ = Report.execute(
             [record.id], {'model': 'marketing.automation.record', **data})
     return Response(

@@ -103,7 +103,7 @@ class Unsubscription(ModelSQL, ModelView):
         The e-mails of the published module carry it unsigned.
         """
         with inactive_records(), \
-                Transaction().set_context(language=record.language):
+                Transaction().set_context(record.reading_context):
             return any(
                 url in _nexts(a.email_template)
                 for a in record.scenario.all_activities)

@@ -15,6 +15,7 @@ from .. import settings
 from ..condition import Scopes
 from ..exceptions import Failure
 from ..mail.message import Outbox
+from ..mixin import own_company, party_of
 from ..transaction import commit, look
 from .claim import SUSPECT
 from .result import DONE, RELEASED, Catch, Recorder, allowed, store
@@ -162,8 +163,8 @@ class MailSlice(Slice):
         outbox = Outbox()
         happened = RecordActivity.happened(
             Activity(self.activity), list(self.states))
-        for language, ids in self._languages().items():
-            with in_language(language):
+        for context, ids in self._contexts():
+            with reading(context):
                 activity = Activity(self.activity)
                 for record_activity in RecordActivity.browse(ids):
                     with self._catch(record_activity.id):
@@ -172,17 +173,30 @@ class MailSlice(Slice):
                         activity.execute(record_activity, outbox)
         return outbox
 
-    def _languages(self):
-        "Return the ids grouped by the language to compose them in"
+    def _contexts(self):
+        "Yield the contexts in which records are read with their ids"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        default = Activity(self.activity).scenario.sending_company
+        for company, ids in self._group(
+                list(self.states),
+                lambda record: own_company(record.record) or default):
+            with reading({'company': company}):
+                languages = self._group(ids, _language)
+            for language, ids in languages:
+                yield {'company': company, 'language': language}, ids
+
+    def _group(self, ids, key):
+        "Return the ids grouped by the key of their records"
         pool = Pool()
         RecordActivity = pool.get('marketing.automation.record.activity')
-        languages = defaultdict(list)
-        for record_activity in RecordActivity.browse(list(self.states)):
-            language = None
+        groups = defaultdict(list)
+        for record_activity in RecordActivity.browse(ids):
+            value = None
             with self._catch(record_activity.id):
-                language = record_activity.record.language
-            languages[language].append(record_activity.id)
-        return languages
+                value = key(record_activity.record)
+            groups[value].append(record_activity.id)
+        return list(groups.items())
 
     def _get_links(self):
         pool = Pool()
@@ -317,7 +331,7 @@ class ActionSlice(Slice):
             store({id_: RELEASED})
             return
         happened = RecordActivity.happened(Activity(self.activity), [id_])
-        with in_language(RecordActivity(id_).record.language):
+        with reading(RecordActivity(id_).record.reading_context):
             activity = Activity(self.activity)
             record_activity = RecordActivity(id_)
             record_activity.decide(activity, happened, Scopes())
@@ -332,10 +346,19 @@ class ActionSlice(Slice):
         return bool(cursor.fetchone())
 
 
-def in_language(language):
-    "Return a context in which records are read in the language"
+def _language(record):
+    party = record.record and party_of(record.record)
+    return party.lang.code if party and party.lang else None
+
+
+def reading(context):
+    "Return a context in which records are read with what is not None"
     transaction = Transaction()
-    if not language or language == transaction.language:
+    changed = {
+        name: value for name, value in context.items()
+        if value and value != transaction.context.get(name)
+        and (name, value) != ('language', transaction.language)}
+    if not changed:
         # The same context shares what has been read already
         return nullcontext()
-    return transaction.set_context(language=language)
+    return transaction.set_context(changed)

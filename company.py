@@ -1,0 +1,33 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+
+from trytond.model import fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+from trytond.transaction import Transaction
+
+
+class Scenario(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.scenario'
+
+    company = fields.Many2One(
+        'company.company', "Company",
+        states={
+            'readonly': Eval('state', 'draft') == 'running',
+            },
+        help="The company that sends to records which belong to none.\n"
+        "It may be left empty as long as there is only one.")
+
+    @classmethod
+    def default_company(cls):
+        return Transaction().context.get('company')
+
+    @property
+    def sending_company(self):
+        pool = Pool()
+        Company = pool.get('company.company')
+        if self.company:
+            return self.company.id
+        companies = Company.search([], limit=2)
+        return companies[0].id if len(companies) == 1 else None
