@@ -18,6 +18,7 @@ from trytond.transaction import check_access
 from .access import METHODS
 from .exceptions import ConditionError, DomainError, Failure, TemplateError
 from .mail import content, message
+from .mail.address import parse_address
 from .template import TemplateSyntaxError
 
 CONDITION_NAMES = {'self', 'context', 'current_date'}
@@ -185,7 +186,7 @@ def _expressions(value, Model):
 
 
 def _from(activity, source):
-    name, address = message.parse_address(source)
+    name, address = parse_address(source)
     if not address:
         raise TemplateError(gettext(
                 'marketing_automation.msg_activity_invalid_email_from',

@@ -10,7 +10,7 @@ from trytond.pool import PoolMeta
 from trytond.wizard import Button, StateView, Wizard
 
 from . import check, preview, settings
-from .mail.message import address_domain
+from .mail.address import domain
 
 # Gmail cuts longer messages and hides the link to unsubscribe with the rest
 GMAIL_SIZE = 102 * 1024
@@ -71,12 +71,12 @@ def _sender(activity):
     "The From must be of the domain that DMARC finds aligned (RFC 7489)"
     envelope = settings.bounce_address() or settings.email_from()
     sender = parseaddr(activity.email_from or settings.email_from())[1]
-    if address_domain(sender) != address_domain(parseaddr(envelope or '')[1]):
+    if domain(sender) != domain(parseaddr(envelope or '')[1]):
         yield gettext(
             'marketing_automation.msg_check_sender',
             activity=activity.rec_name,
             sender=sender,
-            envelope=address_domain(parseaddr(envelope or '')[1]))
+            envelope=domain(parseaddr(envelope or '')[1]))
 
 
 def _address(activity):

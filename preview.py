@@ -23,8 +23,9 @@ from trytond.wizard import Button, StateTransition, StateView, Wizard
 from .access import AccessScope
 from .entry import Audience
 from .exceptions import Failure, Outcome, PreviewError
+from .mail.address import one_line, parse_address
 from .mail.link import Placeholders
-from .mail.message import Draft, Envelope, Outbox, one_line, parse_address
+from .mail.message import Draft, Envelope, Outbox
 from .mail.smtp import Relay
 
 FILENAME = 'preview.html'

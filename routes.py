@@ -110,7 +110,7 @@ def opened(request, pool, token):
 @with_transaction(readonly=False)
 def clicked(request, pool, token):
     Hit = pool.get('marketing.automation.hit')
-    url = Hit.clicked(token, signals(request))
+    url = Hit.clicked(token, signals(request), request.args.get('u'))
     if not url:
         raise exceptions.NotFound()
     return Response(
@@ -125,7 +125,7 @@ def unsubscribe(request, pool):
     Unsubscription = pool.get('marketing.automation.unsubscription')
     record, activity, next_ = Unsubscription.find(
         request.args.get('r'), request.args.get('t'),
-        request.args.get('next'))
+        request.args.get('u') or request.args.get('next'))
     if not record:
         raise exceptions.NotFound()
     undone = False

@@ -54,7 +54,7 @@ def verify(key, purpose, token, count):
 
 
 def _mac(key, purpose, payload):
-    message = purpose.encode('ascii') + b'\0' + payload
+    message = purpose.encode('utf-8', 'surrogatepass') + b'\0' + payload
     return hmac.digest(key, message, hashlib.sha256)[:MAC_SIZE]
 
 

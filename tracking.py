@@ -138,16 +138,17 @@ class Hit(ModelSQL, ModelView):
         cls._order = [('at', 'DESC'), ('id', 'DESC')]
 
     @classmethod
-    def clicked(cls, token, request):
+    def clicked(cls, token, request, url=None):
         """Store the hit of a link and return its URL in ASCII
 
         None if the token is not genuine or nobody can follow the link.
 
         request -- dictionary of method, user_agent, headers and secure
+        url -- where the link leads if it is not stored
         """
         pool = Pool()
         Link = pool.get('marketing.automation.link')
-        ids = cls._verify('click', token)
+        ids = cls._verify(f'click {url}' if url else 'click', token)
         if not ids:
             return None
         link_id, record_activity = ids
@@ -158,7 +159,7 @@ class Hit(ModelSQL, ModelView):
         if not target:
             return None
         cls._store(target, link_id, request)
-        return to_uri(target.url)
+        return to_uri(url or target.url)
 
     @classmethod
     def opened(cls, token, request):

@@ -68,7 +68,7 @@ class Unsubscription(ModelSQL, ModelView):
             return None, None, None
         record, = records
         if token:
-            activity, url = cls._signed(record, token)
+            activity, url = cls._signed(record, token, next_)
         else:
             activity, url = None, next_ or ''
             if not cls.is_next(record, url):
@@ -76,15 +76,15 @@ class Unsubscription(ModelSQL, ModelView):
         return record, activity, to_uri(url)
 
     @classmethod
-    def _signed(cls, record, token):
+    def _signed(cls, record, token, next_):
         "Return the activity and the URL to go on of the token"
         pool = Pool()
         Configuration = pool.get('marketing.automation.configuration')
         Link = pool.get('marketing.automation.link')
         RecordActivity = pool.get('marketing.automation.record.activity')
         activity, url = None, ''
-        ids = signature.verify(
-            Configuration.get_secret(), 'unsubscribe', token, 2)
+        purpose = f'unsubscribe {next_}' if next_ else 'unsubscribe'
+        ids = signature.verify(Configuration.get_secret(), purpose, token, 2)
         if ids:
             record_activity_id, link_id = ids
             for record_activity in RecordActivity.search([
@@ -93,7 +93,7 @@ class Unsubscription(ModelSQL, ModelView):
                         ]):
                 activity = record_activity.activity
             for link in Link.search([('id', '=', link_id)]):
-                url = link.url
+                url = next_ or link.url
         return activity, url
 
     @classmethod

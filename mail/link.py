@@ -7,6 +7,7 @@ The ids are made for a whole slice, after all its messages are rendered.
 """
 import re
 import secrets
+from bisect import bisect_left
 from html import escape, unescape
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ _anchor = re.compile(r'(<a\b[^>]*?\bhref=")([^"]*)(?=")')
 _no_host = re.compile(r'[\s\x00-\x20\x7f<>"\\^`{|}%]')
 # Elements whose href is not a link to follow, or not the one to follow: what
 # MJML makes of mj-social-element may be a link to share the other one
+# What a URL can carry that servers take
+MAX_URL = 2000
 UNTRACKED = {'link', 'base', 'mj-font', 'mj-social-element'}
 
 
@@ -30,31 +33,50 @@ class Placeholders:
 
     owner -- 'own' or 'common'
     is_tracked -- whether links lead over this system
+    source -- the template with plain characters, None if nothing in the URLs
+        depends on the record
     """
 
-    def __init__(self, owner, is_tracked):
+    def __init__(self, owner, is_tracked, source=None):
         self.owner = owner
         self.is_tracked = is_tracked
+        self.source = source
         self.links = {}
         self.nexts = {}
 
     @property
     def urls(self):
-        "The URLs for which an id is needed"
-        return {*self.links, *filter(None, self.nexts)}
+        "What of the URLs needs an id"
+        return {self.constant(u) for u in [*self.links, *self.nexts] if u}
+
+    def constant(self, url):
+        """Return what of the URL stands in the template
+
+        Only this is stored.  The rest may be personal, and would make a link
+        for each recipient.
+        """
+        if self.source is None or url in self.source:
+            return url
+        end = bisect_left(
+            range(1, len(url) + 1), True,
+            key=lambda size: url[:size] not in self.source)
+        return url[:end] + '…'
+
+    def _is_too_long(self, url):
+        return len(url) > MAX_URL and self.constant(url) != url
 
     def short(self, url):
         "Return the tracked form of the URL"
         url = str(url)
         if (not self.is_tracked or not is_http(url)
-                or _placeholder.fullmatch(url)):
+                or _placeholder.fullmatch(url) or self._is_too_long(url)):
             return url
         return self._placeholder('link', self.links, url)
 
     def unsubscribe(self, href):
         "Return the unsubscribe URL for unsubscribe or unsubscribe|URL"
         next_ = href.partition('|')[2]
-        if not is_http(next_):
+        if not is_http(next_) or self._is_too_long(next_):
             next_ = ''
         return self._placeholder('unsubscribe', self.nexts, next_)
 

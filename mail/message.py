@@ -5,19 +5,16 @@
 import re
 import secrets
 from contextlib import contextmanager
-from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
-from email.policy import EmailPolicy
-from email.utils import formatdate, getaddresses, parseaddr
+from email.utils import formatdate
 from functools import lru_cache
-from html import escape
-from urllib.parse import urljoin
+from html import escape, unescape
+from urllib.parse import urlencode, urljoin
 
 import idna
 
 from trytond.i18n import gettext
 from trytond.pool import Pool
-from trytond.tools.email_ import format_address, set_from_header
 from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
@@ -29,59 +26,32 @@ from ..mixin import party_of
 from ..template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
     compile_text)
-from .address import to_ascii
+from .address import domain, is_address, one_line, to_ascii
 from .content import Content, is_mjml
+from .header import (
+    POLICY, POLICY_UTF8, Plain, recipient_header, sender_headers)
 from .link import Placeholders, substitute
 
-_control = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029]+')
-# Enough to keep nonsense from the server, which has the last word (RFC 5321)
-_address = re.compile(
-    r'[^\x00-\x20\x7f@<>(),:;"\[\]\\]{1,64}@[^\x00-\x20\x7f@<>(),:;"]{1,255}')
-# So that the line is no longer than RFC 5322 recommends
-MAX_PLAIN = 78 - len('To: ')
-# Nobody who writes a template knows it, and the header is made only once
-BOUNDARY = f'={secrets.token_hex(8)}'
+# Many more are a mistake, or made to hurt
+MAX_LINKS = 500
+# NUL and lone surrogates can neither be encoded nor stored
+_unstorable = re.compile('[\0\ud800-\udfff]')
+
+
+def _boundary():
+    return f'={secrets.token_hex(8)}'
+
+
+# The header is made only once
+BOUNDARY = _boundary()
 _body_end = re.compile('</body', re.IGNORECASE)
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
 NAMES = {
     'record', 'short', 'datetime', 'sender_address', *report_helpers()}
 
+_plain = lru_cache(64)(unescape)
 markup = lru_cache(512)(compile_markup)
 text = lru_cache(512)(compile_text)
-
-
-class _Plain(str):
-    "The value of a header that needs neither parsing, encoding nor folding"
-
-    def __new__(cls, name, value):
-        self = super().__new__(cls, value)
-        self.name = name
-        return self
-
-    def fold(self, *, policy):
-        return f'{self.name}: {self}{policy.linesep}'
-
-
-class _Headers(HeaderRegistry):
-    """Headers of which each is made once, as most are in all messages
-
-    To make a class and to parse the value takes longer than all the rest.
-    """
-    __getitem__ = lru_cache(64)(HeaderRegistry.__getitem__)
-    _make = lru_cache(256)(HeaderRegistry.__call__)
-
-    def __call__(self, name, value):
-        if type(value) is str:
-            return self._make(name, value)
-        return super().__call__(name, value)
-
-
-class _Policy(EmailPolicy):
-    fold_binary = lru_cache(256)(EmailPolicy.fold_binary)
-
-
-POLICY = _Policy(linesep='\r\n', header_factory=_Headers())
-POLICY_UTF8 = POLICY.clone(utf8=True)
 
 
 class Message:
@@ -120,12 +90,14 @@ class Draft:
         self.tracking = activity.scenario.tracking
         if party.marketing_tracking_refused:
             self.tracking = 'none'
-        self.links = Placeholders('own', self.tracking != 'none')
+        self.links = Placeholders(
+            'own', self.tracking != 'none',
+            _plain(activity.email_template))
 
     @property
     def domain(self):
         "The domain of the recipient"
-        return address_domain(self.address)
+        return domain(self.address)
 
     @property
     def urls(self):
@@ -141,13 +113,24 @@ class Draft:
         "Render title and template of the activity for the record proxy"
         source = activity.email_template
         context = template_context(record, self.links.short)
-        if 'sender_address' in source:
+        if 'sender_address' in source + activity.email_title:
             context['sender_address'] = postal_address(unwrap(record))
         with _explained():
             self.title = one_line(
                 text(activity.email_title).render(context))
             self.content = Content(
                 markup(source).chunks(context), self.links, is_mjml(source))
+        self._check()
+
+    def _check(self):
+        "Raise the Failure of what can not be sent"
+        if _unstorable.search(self.title + self.content.html):
+            raise Failure('template', gettext(
+                    'marketing_automation.msg_template_character'))
+        if len(self.urls) > MAX_LINKS:
+            raise Failure('template', gettext(
+                    'marketing_automation.msg_template_links',
+                    limit=MAX_LINKS))
 
 
 class Outbox:
@@ -203,19 +186,31 @@ class Envelope:
         self.urls = {}
         for links in [draft.links, draft.content.common]:
             self.urls[links.owner, 'link'] = [
-                self._link_url(ids, u) for u in links.links]
+                self._link_url(ids, u, links.constant(u))
+                for u in links.links]
             self.urls[links.owner, 'unsubscribe'] = [
-                self._unsubscribe_url(ids, u) for u in links.nexts]
+                self._unsubscribe_url(ids, u, links.constant(u))
+                for u in links.nexts]
 
-    def _link_url(self, ids, url):
-        link = ids[self.draft.activity, url]
-        token = self.outbox.sign('click', link, self.tracked)
-        return f'{self.outbox.base}c/{token}'
+    def _link_url(self, ids, url, constant):
+        link = ids[self.draft.activity, constant]
+        token, query = self._carry('click', url, constant, link, self.tracked)
+        return f'{self.outbox.base}c/{token}' + (query and f'?{query}')
 
-    def _unsubscribe_url(self, ids, next_=''):
-        link = ids[self.draft.activity, next_] if next_ else 0
-        token = self.outbox.sign('unsubscribe', self.draft.id, link)
-        return f'{self.outbox.base}unsubscribe?r={self.draft.uuid}&t={token}'
+    def _unsubscribe_url(self, ids, url='', constant=''):
+        link = ids[self.draft.activity, constant] if url else 0
+        token, query = self._carry(
+            'unsubscribe', url, constant, self.draft.id, link)
+        return (f'{self.outbox.base}unsubscribe?r={self.draft.uuid}&t={token}'
+            + (query and f'&{query}'))
+
+    def _carry(self, purpose, url, constant, *ids):
+        "Return the token and the query with the URL if it is not stored"
+        if url == constant:
+            return self.outbox.sign(purpose, *ids), ''
+        return (
+            self.outbox.sign(f'{purpose} {url}', *ids),
+            urlencode({'u': url}))
 
     def _pixel_url(self):
         token = self.outbox.sign(
@@ -254,11 +249,11 @@ class Envelope:
         "Set the headers and return the address of the sender"
         draft = self.draft
         from_ = settings.email_from()
-        headers, sender = _from(
+        headers, sender = sender_headers(
             from_, one_line(draft.sender or '') or from_)
         for header in headers:
             msg[header.name] = header
-        msg['To'] = _to(draft.name, draft.address)
+        msg['To'] = recipient_header(draft.name, draft.address)
         msg['Subject'] = substitute(draft.title, self.urls, str)
         msg['Date'] = formatdate()
         self._set_plain(msg, 'Message-ID', '<%s@%s>' % (
@@ -279,14 +274,18 @@ class Envelope:
 
     @staticmethod
     def _set_plain(msg, name, value):
-        msg[name] = _Plain(name, value)
+        msg[name] = Plain(name, value)
 
     def _set_content(self, msg):
         content = self.draft.content
-        msg.set_content(substitute(content.text, self.urls, str))
+        text = substitute(content.text, self.urls, str)
         html = self._add_pixel(substitute(content.html, self.urls, escape))
+        boundary = BOUNDARY
+        while boundary in text or boundary in html:
+            boundary = _boundary()
+        msg.set_content(text)
         msg.add_alternative(html, subtype='html')
-        msg.set_boundary(BOUNDARY)
+        msg.set_boundary(boundary)
 
     def _archive(self, msg):
         draft = self.draft
@@ -299,22 +298,6 @@ class Envelope:
             'marketing_automation_activity': draft.activity,
             'marketing_automation_record': draft.record,
             }
-
-
-@lru_cache(256)
-def _from(from_, sender):
-    "Return the headers that name who sends, and the address"
-    msg = EmailMessage(policy=POLICY)
-    set_from_header(msg, from_, sender)
-    return msg.values(), parseaddr(msg['Sender'] or msg['From'])[1]
-
-
-def _to(name, address):
-    "Return the value of the header To"
-    value = format_address(address, name)
-    if ((name or '') + address).isascii() and len(value) <= MAX_PLAIN:
-        value = _Plain('To', value)
-    return value
 
 
 def check_consent(scenario, party):
@@ -332,32 +315,13 @@ def recipient(activity, party):
         raise Skip('no_address')
     if mechanism.marketing_suppressed:
         raise Skip('suppressed')
-    if not _address.fullmatch(address):
+    if not is_address(address):
         raise Failure('address', address)
     try:
         address = to_ascii(address)
     except idna.IDNAError as exception:
         raise Failure('address', f'{address}: {exception}') from exception
     return one_line(mechanism.name or party.rec_name), address
-
-
-def parse_address(source):
-    "Return the name and the address, which is empty if it is not valid"
-    addresses = getaddresses([source])
-    name, address = addresses[0] if len(addresses) == 1 else ('', '')
-    if _control.search(source) or not _address.fullmatch(address):
-        address = ''
-    return name, address
-
-
-def address_domain(address):
-    "Return the domain of the address in lower case"
-    return address.rpartition('@')[2].lower()
-
-
-def one_line(value):
-    "Return the value without anything that could end a header line"
-    return ' '.join(_control.sub(' ', value).split())
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from lxml import html
 from trytond.modules.marketing_automation import signature
 from trytond.modules.marketing_automation.exceptions import Failure, Skip
 from trytond.modules.marketing_automation.mail import message
+from trytond.modules.marketing_automation.mail.address import (
+    one_line, parse_address)
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     TestCase, activate_module, drop_db, with_transaction)
@@ -35,10 +37,10 @@ class FunctionTestCase(unittest.TestCase):
     @given(st.text())
     def test_one_line(self, value):
         "Test one line has no end of line"
-        result = message.one_line(value)
+        result = one_line(value)
         self.assertLessEqual(len(result.splitlines()), 1)
         self.assertNotIn('\0', result)
-        self.assertEqual(message.one_line(result), result)
+        self.assertEqual(one_line(result), result)
 
     def test_parse_address(self):
         "Test which senders are taken"
@@ -50,7 +52,7 @@ class FunctionTestCase(unittest.TestCase):
                 ('Läden <a@exämple.com>', ('Läden', 'a@exämple.com')),
                 ]:
             with self.subTest(source=source):
-                self.assertEqual(message.parse_address(source), expected)
+                self.assertEqual(parse_address(source), expected)
         for source in [
                 '', 'Shop', '<>', 'a@', '@example.com', 'a b@example.com',
                 'a@example.com, b@example.com',
@@ -58,7 +60,7 @@ class FunctionTestCase(unittest.TestCase):
                 'Shop\r\nBcc: <a@example.com>', 'a@@example.com',
                 'a' * 65 + '@example.com']:
             with self.subTest(source=source):
-                self.assertEqual(message.parse_address(source)[1], '')
+                self.assertEqual(parse_address(source)[1], '')
 
 
 class ComposedTestCase(TestCase):
@@ -188,6 +190,99 @@ class MessageTestCase(ComposedTestCase):
         self.assertEqual(links[0], links[2])
         self.assertEqual(
             self._urls(), ['HTTP://example.com/2', 'https://example.com/'])
+
+    def _target(self, url):
+        "Return where the tracked link leads"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        parts = urlsplit(url)
+        return Hit.clicked(
+            parts.path.rpartition('/')[2], {
+                'method': 'GET', 'user_agent': '', 'headers': {},
+                'secure': True},
+            parse_qs(parts.query).get('u', [None])[0])
+
+    def _next(self, url):
+        "Return where the page to unsubscribe goes on"
+        pool = Pool()
+        Unsubscription = pool.get('marketing.automation.unsubscription')
+        query = parse_qs(urlsplit(url).query)
+        _, _, next_ = Unsubscription.find(
+            *(query.get(n, [None])[0] for n in 'rtu'))
+        return next_
+
+    @with_transaction()
+    def test_personal_links(self):
+        "Test nothing of the record is stored with a link"
+        for name, address in [("A", 'a@example.org'), ("B", 'b@example.org')]:
+            msg = self._message(BODY % (
+                    '<a href="https://example.com/?a=1&amp;n=${record.name}">'
+                    '1</a>'
+                    "<p>${short('https://example.com/' + record.name)}</p>"
+                    '<a href="https://example.com/" title="${record.name}">'
+                    '2</a>'
+                    '<a href="unsubscribe|https://example.com/${record.name}">'
+                    '3</a>'), name=name, address=address)
+            link, constant, stop = self._links(msg)
+            self.assertEqual(
+                self._target(link), f'https://example.com/?a=1&n={name}')
+            self.assertEqual(self._target(constant), 'https://example.com/')
+            self.assertEqual(
+                self._next(stop), f'https://example.com/{name}')
+            self.assertIsNone(
+                self._target(link.replace('example.com', 'evil.example')))
+            self.assertIsNone(self._target(link.partition('?')[0]))
+            self.assertIsNone(
+                self._next(stop.replace('example.com', 'evil.example')))
+        self.assertEqual(set(self._urls()), {
+                'https://example.com/', 'https://example.com/…',
+                'https://example.com/?a=1&n=…'})
+
+    @with_transaction()
+    def test_pixel_position(self):
+        "Test the pixel is before the end of the body, whatever lower() does"
+        msg = self._message(
+            '<html><body><p>İİİİİİİİİİ</p></BODY></html>'.replace(
+                'BODY', 'body'))
+        self.assertIn(
+            'border="0"/></body></html>',
+            msg.get_body(('html',)).get_content())
+
+    @with_transaction()
+    def test_boundary(self):
+        "Test a text with the boundary does not split the message"
+        boundary = message.BOUNDARY
+        msg = self._message(BODY % f'<p>--{boundary}</p>')
+        self.assertEqual(len(list(msg.iter_parts())), 2)
+        self.assertIn(boundary, msg.get_body(('plain',)).get_content())
+
+    @with_transaction()
+    def test_sender_address_title(self):
+        "Test the address of the sender can be in the title alone"
+        configure('marketing', automation_address="Main Street 1")
+        msg = self._message(BODY % '<p/>', title="From ${sender_address}")
+        self.assertEqual(msg['Subject'], "From Main Street 1")
+
+    @with_transaction()
+    def test_unstorable(self):
+        "Test what can not be stored or sent is a failure of the record alone"
+        for content in [
+                "<p>${'%c' % 0}</p>",
+                "<a href=\"https://example.com/${'%c' % 55296}\">1</a>"]:
+            with self.subTest(content=content):
+                with self.assertRaises(Failure) as caught:
+                    self._message(BODY % content)
+                self.assertEqual(caught.exception.reason, 'template')
+                caught.exception.detail.encode('utf-8')
+
+    @with_transaction()
+    def test_many_links(self):
+        "Test the number of links is limited"
+        with self.assertRaises(Failure) as caught:
+            self._message(BODY % ''.join(
+                    f'<a href="https://example.com/{i}">{i}</a>'
+                    for i in range(message.MAX_LINKS + 1)))
+        self.assertEqual(caught.exception.reason, 'template')
 
     @with_transaction()
     def test_short(self):
