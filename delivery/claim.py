@@ -106,6 +106,7 @@ class Backlog:
     def claim(self, activity, size):
         """Claim rows of the activity and return {id: (state, claims)}
 
+        They are in the order in which they became due.
         What has ended workers before is claimed when nothing else is left,
         and alone.
         """
@@ -142,5 +143,7 @@ class Backlog:
                 where=table.id.in_(query),
                 returning=[
                     Unqualified(table.id), Unqualified(table.state),
-                    Unqualified(table.claims)]))
-        return {id_: (state, claims) for id_, state, claims in cursor}
+                    Unqualified(table.claims), Unqualified(table.at)]))
+        # The database returns them in any order
+        rows = sorted(cursor, key=lambda row: (str(row[-1]), row[0]))
+        return {id_: (state, claims) for id_, state, claims, _ in rows}
