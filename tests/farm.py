@@ -278,11 +278,11 @@ class Farm:
         "Run what the cron runs, and its tasks where there is no worker"
         self.run(PROCESS)
 
-    def start_process(self):
-        "Do it in a process of its own"
+    def start_process(self, code=PROCESS):
+        "Run the code in a process of its own"
         return self._open_console(
             'with Transaction().start(database, 0) as transaction:\n'
-            + textwrap.indent(PROCESS, '    ')
+            + textwrap.indent(code, '    ')
             + 'run_tasks(transaction)\n')
 
     def process_all(self):

@@ -7,6 +7,7 @@ Every message at the SMTP server is counted against every due row.
 """
 import os
 import random
+import signal
 import time
 import unittest
 
@@ -25,6 +26,35 @@ Mechanism = pool.get('party.contact_mechanism')
 result = [
     [m.value, m.marketing_suppressed] for m in Mechanism.search(
         [('marketing_suppressed', '!=', None)], order=[('value', 'ASC')])]
+'''
+# A template that ends the process while the e-mail of the party is composed
+POISON = '''
+import os
+import signal
+
+from trytond.modules.marketing_automation.mail.message import Draft
+
+render = Draft.render
+
+
+def deadly(draft, *args):
+    if draft.address == 'p7@example.com':
+        os.kill(os.getpid(), signal.SIGKILL)
+    render(draft, *args)
+
+
+Draft.render = deadly
+RecordActivity = pool.get('marketing.automation.record.activity')
+RecordActivity.drain([], dt.datetime.now())
+'''
+LEASES_END = '''
+waiting = table('marketing.automation.record.activity')
+transaction.connection.cursor().execute(*waiting.update(
+        [waiting.lease], [dt.datetime.now()], where=waiting.lease != None))
+'''
+REASONS = '''
+RecordActivity = pool.get('marketing.automation.record.activity')
+result = [r.reason for r in RecordActivity.search([('state', '=', 'failed')])]
 '''
 
 
@@ -163,6 +193,22 @@ class FaultTestCase:
 
         self.assertEqual(self.farm.states, {'done': 49, 'failed': 1})
         self.assertEqual(self.farm.sink.count, 49)
+
+    def test_poisoned(self):
+        "Test a record that ends the process that composes its e-mail"
+        self.farm.prepare(20)
+        for _ in range(3):
+            process = self.farm.start_process(POISON)
+            self.assertEqual(process.wait(), -signal.SIGKILL)
+            self.farm.run(LEASES_END)
+        self.assertLess(self.farm.sink.count, 20)
+        self.assertEqual(self.farm.states.get('failed', 0), 0)
+
+        self.assertEqual(self.farm.start_process(POISON).wait(), 0)
+
+        self.assertEqual(self.farm.states, {'done': 19, 'failed': 1})
+        self.assertEqual(self.farm.run(REASONS), ['worker'])
+        self.assertEqual(self.farm.sink.count, 19)
 
     def test_killed(self):
         "Test processes killed at random moments"
