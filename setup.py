@@ -98,6 +98,7 @@ setup(
         *map(require, modules('depends')),
         'python-sql >= 1.8',
         'python-dateutil',
+        'cachetools >= 5',
         'Genshi',
         'crawler-user-agents >= 1.67',
         'flufl.bounce >= 5.0',

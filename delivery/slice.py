@@ -167,6 +167,10 @@ class MailSlice(Slice):
             with reading(context):
                 activity = Activity(self.activity)
                 for record_activity in RecordActivity.browse(ids):
+                    if time.monotonic() > self.until:
+                        # The rest is left for another claim
+                        self.results[record_activity.id] = RELEASED
+                        continue
                     with self._catch(record_activity.id):
                         record_activity.decide(
                             activity, happened, outbox.scopes)

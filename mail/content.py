@@ -9,25 +9,22 @@ takes time once: the serializer, the conversion of MJML and of HTML to plain
 text.  Each message fills in its values.
 """
 import re
-from functools import lru_cache
+from threading import Lock
 
+from cachetools import LRUCache, cached
 from genshi.core import START, TEXT, escape
-from inscriptis import get_text
-from inscriptis.model.config import ParserConfig
 
-from trytond.report import mjml_to_html
+from trytond.i18n import gettext
 
 from ..exceptions import Failure
 from ..template import Static, limited, serialize
+from .converter import ConversionError, html_to_text, mjml_to_html
 
 FIRST_MARK = 0xF0000  # Supplementary Private Use Area-A
 MAX_MARKS = 1000
 _mark = re.compile('([\U000F0000-\U000FFFFD])\\1*')
-# Lists are indented by two spaces, layout tables by more
-_margin = re.compile(r'[ \t\xa0]+$|^[ \t\xa0]{3,}', re.M)
-_blank = re.compile(r'\n{3,}')
-_link_space = re.compile(r'(?<=\[)\s+|\s+(?=\]\()')
-TEXT_CONFIG = ParserConfig(display_links=True)
+# Characters that are kept of what messages have in common
+CACHE = 16_000_000
 
 
 class Content:
@@ -45,6 +42,8 @@ class Content:
         except _Collision:
             shape, self.values = _lay_out(chunks, own, max_marks=0)
             self._skeleton = _skeleton(shape, *options)
+        if self._skeleton.failure:
+            raise self._skeleton.failure
         self.html = limited(_fill(
                 self._skeleton.html,
                 [str(escape(v, quotes=False)) for v in self.values]))
@@ -59,7 +58,10 @@ class Content:
         # Columns are as wide as what is in them
         widths = tuple(
             len(v) if self._skeleton.is_table else 1 for v in self.values)
-        return _fill(_text(self._skeleton, widths), self.values)
+        text = _text(self._skeleton, widths)
+        if text.failure:
+            raise text.failure
+        return _fill(text.parts, self.values)
 
 
 class _Collision(Exception):
@@ -103,7 +105,11 @@ def _event(chunk, own):
 
 
 class _Skeleton:
-    "The HTML with marks, split at them"
+    """The HTML with marks, split at them
+
+    failure -- why it could not be made, to be raised for each message
+    size -- about how many characters it holds
+    """
 
     def __init__(self, shape, placeholders, is_mjml):
         self.placeholders = placeholders
@@ -113,9 +119,14 @@ class _Skeleton:
         html = serialize(
             _chunks(shape), [placeholders.rewrite],
             'xml' if is_mjml else 'xhtml')
+        self.failure = None
         if is_mjml:
-            html = placeholders.rewrite_anchors(mjml(html))
+            try:
+                html = placeholders.rewrite_anchors(mjml(html))
+            except Failure as failure:
+                self.failure = failure
         self.html = self.split(html)
+        self.size = 3 * len(html)
         self.is_table = '<table' in html.lower()
 
     def split(self, content):
@@ -127,7 +138,28 @@ class _Skeleton:
         return parts
 
 
-@lru_cache(256)
+class _Text:
+    "The plain text with marks, split at them"
+
+    def __init__(self, skeleton, widths):
+        self.failure = None
+        marks = [chr(FIRST_MARK + i) * w for i, w in enumerate(widths)]
+        try:
+            text = html_to_text(_fill(skeleton.html, marks))
+        except ConversionError as error:
+            self.failure = _failure(error)
+            text = ''
+        self.parts = skeleton.split(text)
+        self.size = len(text)
+
+
+def kept(size):
+    "Return the decorator of functions whose results have a size to be kept"
+    return cached(
+        LRUCache(size, getsizeof=lambda result: result.size), lock=Lock())
+
+
+@kept(CACHE)
 def _skeleton(shape, class_, is_tracked, is_mjml):
     return _Skeleton(shape, class_('common', is_tracked), is_mjml)
 
@@ -153,11 +185,9 @@ def _texts(shape):
                 yield data
 
 
-@lru_cache(1024)
+@kept(CACHE)
 def _text(skeleton, widths):
-    "Return the plain text with marks, split at them"
-    marks = [chr(FIRST_MARK + i) * w for i, w in enumerate(widths)]
-    return skeleton.split(html_to_text(_fill(skeleton.html, marks)))
+    return _Text(skeleton, widths)
 
 
 def _fill(parts, values):
@@ -167,19 +197,17 @@ def _fill(parts, values):
     return ''.join(parts)
 
 
-def html_to_text(html):
-    "Return the text for readers that do not show HTML"
-    content = get_text(html, TEXT_CONFIG)
-    content = _link_space.sub('', content)
-    return _blank.sub('\n\n', _margin.sub('', content)).strip() + '\n'
-
-
 def mjml(source):
     "Return the HTML of the MJML, or raise the Failure to be shown"
     try:
         return mjml_to_html(source)
-    except OSError as exception:
-        raise Failure('template', str(exception)) from exception
+    except ConversionError as error:
+        raise _failure(error) from error
+
+
+def _failure(error):
+    return Failure('template', error.reason or gettext(
+            'marketing_automation.msg_template_conversion'))
 
 
 def is_mjml(source):

@@ -18,7 +18,7 @@ from werkzeug.urls import iri_to_uri
 _nonce = secrets.token_hex(8)
 _placeholder = re.compile(
     rf'https://{_nonce}\.invalid/(own|common)/(link|unsubscribe)/(\d+)')
-_anchor = re.compile(r'(<a\b[^>]*?\bhref=")([^"]*)(?=")')
+_anchor = re.compile(r'(<a\b[^<>]*?\bhref=")([^"]*)(?=")')
 # Forbidden in a host by the URL standard
 _no_host = re.compile(r'[\s\x00-\x20\x7f<>"\\^`{|}%]')
 # Elements whose href is not a link to follow, or not the one to follow: what

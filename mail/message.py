@@ -27,7 +27,7 @@ from ..template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
     compile_text)
 from .address import domain, is_address, one_line, to_ascii
-from .content import Content, is_mjml
+from .content import CACHE, Content, is_mjml, kept
 from .header import (
     POLICY, POLICY_UTF8, Plain, recipient_header, sender_headers)
 from .link import Placeholders, substitute
@@ -49,9 +49,22 @@ PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
 NAMES = {
     'record', 'short', 'datetime', 'sender_address', *report_helpers()}
 
-_plain = lru_cache(64)(unescape)
-markup = lru_cache(512)(compile_markup)
-text = lru_cache(512)(compile_text)
+_plain = lru_cache(16)(unescape)
+
+
+def _compiled(compile_):
+    "Return the function that keeps what compile_ returns"
+    @kept(CACHE)
+    def compiled(source):
+        template = compile_(source)
+        # What is made of it is several times as big
+        template.size = 8 * len(source)
+        return template
+    return compiled
+
+
+markup = _compiled(compile_markup)
+text = _compiled(compile_text)
 
 
 class Message:
