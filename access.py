@@ -22,7 +22,7 @@ from trytond.transaction import (
 
 from .template.error import TemplateRenderError
 from .template.sandbox import (
-    MAX_PRECISION, Guarded, check_number, check_strftime, check_width)
+    Guarded, check_number, check_strftime, check_width)
 
 # Nobody: a user without groups, companies and records of his own.  Access is
 # then only what the context gives.
@@ -397,7 +397,7 @@ def _check_number(value, digits):
         _denied('argument', name=str(value)[:100])
     check_number(value)
     if digits is not None:
-        check_width(digits, MAX_PRECISION)
+        check_width(digits)
 
 
 def _check_date(value, format):

@@ -8,7 +8,8 @@ from trytond.pyson import PYSONDecoder
 from trytond.transaction import Transaction
 
 from .access import AccessScope
-from .exceptions import Failure
+from .exceptions import Failure, explain
+from .template import TemplateRenderError
 
 
 class Scopes(dict):
@@ -36,5 +37,7 @@ def evaluate(condition, record, scopes):
         }
     try:
         return bool(PYSONDecoder(env).decode(condition))
+    except TemplateRenderError as exception:
+        raise Failure('condition', explain(exception)) from exception
     except Exception as exception:
         raise Failure('condition', str(exception)) from exception

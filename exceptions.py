@@ -4,6 +4,7 @@
 import re
 
 from trytond.exceptions import UserError, UserWarning
+from trytond.i18n import gettext
 from trytond.model.exceptions import AccessError, ValidationError
 
 # NUL and lone surrogates
@@ -99,3 +100,15 @@ class Cancel(Outcome):
 def storable(text):
     "Return the text without what a database can not store"
     return _unstorable.sub('\N{REPLACEMENT CHARACTER}', text)
+
+
+def explain(error):
+    "Return the translated sentence of a TemplateError"
+    text = gettext(
+        f'marketing_automation.msg_template_{error.reason}',
+        **error.variables)
+    if error.line:
+        text = gettext(
+            'marketing_automation.msg_template_line',
+            line=error.line, error=text)
+    return text

@@ -21,7 +21,7 @@ from trytond.wsgi import Base64Converter
 from .. import settings, signature
 from ..access import report_helpers, unwrap
 from ..condition import Scopes
-from ..exceptions import Failure, Skip
+from ..exceptions import Failure, Skip, explain
 from ..mixin import party_of
 from ..template import (
     DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
@@ -344,18 +344,6 @@ def _explained():
         yield
     except (TemplateSyntaxError, TemplateRenderError) as exception:
         raise Failure('template', explain(exception)) from exception
-
-
-def explain(error):
-    "Return the translated sentence of a TemplateError"
-    text = gettext(
-        f'marketing_automation.msg_template_{error.reason}',
-        **error.variables)
-    if error.line:
-        text = gettext(
-            'marketing_automation.msg_template_line',
-            line=error.line, error=text)
-    return text
 
 
 def template_context(record, short):

@@ -93,7 +93,7 @@ class Template:
         These are Static events, texts that depend on the values and single
         events.
         """
-        guard = Guard(limits or Limits(), context)
+        guard = Guard(limits or Limits())
         try:
             return list(self._generate(guard, context))
         except (TransactionError, backend.DatabaseOperationalError,

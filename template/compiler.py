@@ -24,8 +24,9 @@ MAX_DEPTH = 100  # of elements
 MAX_ELEMENTS = 10_000
 MAX_LOOPS = 10  # in each other, Python has a limit too
 # Elements whose text is more than what a person reads between two tags
-LITERAL = {
-    'mj-style', 'mj-title', 'pre', 'script', 'style', 'textarea'}
+LITERAL = {'pre', 'textarea'}
+# Where escaping does not help
+CLOSED = {'mj-style', 'mj-title', 'script', 'style'}
 
 # Outermost first, as Genshi has them
 DIRECTIVES = {
@@ -116,7 +117,7 @@ class _Compiler:
         self.loops = 0
         self.scope = {}
         self.choices = []
-        self.cdata = False
+        self.closed = 0  # how many places are open that take no values
 
     def function(self):
         "Return the code of the function"
@@ -209,8 +210,10 @@ class _Compiler:
     def value(self, source, line):
         "Yield the text of the expression if it is not None"
         name = self.variable('text')
-        guard = '_cdata' if self.cdata else '_text'
-        text = self.expressions.guard(guard, self.expression(source, line))
+        if self.closed:
+            self.error('place', line)
+        text = self.expressions.guard(
+            '_text', self.expression(source, line))
         self.assign(name, text)
         self.block.append(ast.If(
                 test=ast.Compare(
@@ -390,15 +393,14 @@ class MarkupCompiler(_Compiler):
             elif kind is END_NS and data in self.prefixes:
                 self.prefixes.remove(data)
             else:
-                if kind in {START_CDATA, END_CDATA}:
-                    self.cdata = kind is START_CDATA
+                self.closed += (kind is START_CDATA) - (kind is END_CDATA)
                 self.event(event, len(data) if kind is COMMENT else 20)
 
     def text_event(self, text, line):
         return TEXT, text, (None, line, -1)
 
     def value_event(self, name, line):
-        if not self.cdata and not self.literal:
+        if not self.literal:
             return load(name)
         position = self.constant((None, line, -1))
         return ast.Tuple(
@@ -482,13 +484,16 @@ class MarkupCompiler(_Compiler):
         with self._unless(stripped):
             self._start(tag, attrs, directives.get('attrs'), position)
         is_literal = tag.localname in LITERAL
+        is_closed = tag.localname in CLOSED
         self.literal += is_literal
+        self.closed += is_closed
         if 'content' in directives:
             self._replacement(
                 'content', directives['content'], line, events)()
         else:
             self._nodes(events)
         self.literal -= is_literal
+        self.closed -= is_closed
         with self._unless(stripped):
             self.event((END, tag, position), len(tag.localname) + 3)
 

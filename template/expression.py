@@ -20,23 +20,19 @@ MAX_DEPTH = 60  # of an expression
 MAX_NODES = 6_000  # of all the expressions of a template
 
 _BINARY = {
-    ast.Add: '_add', ast.Sub: '_subtract', ast.Mult: '_multiply',
-    ast.Mod: '_modulo', ast.Pow: '_power', ast.LShift: '_shift',
-    ast.BitAnd: '_and', ast.BitOr: '_or', ast.BitXor: '_xor',
+    ast.Add: '_add', ast.Mult: '_multiply', ast.Mod: '_modulo',
     # Their result is never bigger than their operands
-    ast.Div: None, ast.FloorDiv: None, ast.RShift: None,
+    ast.Sub: None, ast.Div: None, ast.FloorDiv: None,
     }
 _COMPARE = {
     ast.Eq: '==', ast.NotEq: '!=', ast.Lt: '<', ast.LtE: '<=', ast.Gt: '>',
     ast.GtE: '>=', ast.Is: 'is', ast.IsNot: 'is not', ast.In: 'in',
     ast.NotIn: 'not in',
     }
-_UNARY = {ast.Not, ast.USub, ast.UAdd, ast.Invert}
+_UNARY = {ast.Not, ast.USub, ast.UAdd}
 _CONSTANTS = {str, int, float, bool, type(None)}
 # Builtins whose items are those of their argument
-_SAME_ITEMS = {
-    'filter': 1, 'frozenset': 0, 'list': 0, 'max': 0, 'min': 0,
-    'reversed': 0, 'set': 0, 'sorted': 0, 'tuple': 0}
+_SAME_ITEMS = {'list', 'max', 'min', 'reversed', 'sorted'}
 
 # What Python says about the style of a template is of no use in a log
 warnings.filterwarnings(
@@ -198,8 +194,8 @@ class ExpressionCompiler:
         if (isinstance(function, ast.Name)
                 and function.id not in self.scope
                 and function.id in _SAME_ITEMS
-                and len(node.args) == _SAME_ITEMS[function.id] + 1):
-            return self.path(node.args[-1])
+                and len(node.args) == 1):
+            return self.path(node.args[0])
 
     def add_path(self, node, paths):
         path = self.path(node)
@@ -262,8 +258,6 @@ class ExpressionCompiler:
     def visit_Call(self, node):
         function = node.func
         if isinstance(function, ast.Name):
-            if function.id in {'defined', 'value_of'}:
-                return self._name_call(node)
             name, args = '_call', [self.visit(function)]
         elif isinstance(function, ast.Attribute):
             self.check_name(function.attr)
@@ -272,56 +266,14 @@ class ExpressionCompiler:
             args = [self.visit(function.value), constant(function.attr)]
         else:
             self.error('refused', kind='()')
-        args.extend(self._argument(node, a) for a in node.args)
+        args.extend(self.visit_all(node.args))
         kwargs = {}
         for keyword in node.keywords:
             if not keyword.arg:
                 self.error('refused', kind='**')
             self.check_name(keyword.arg)
-            kwargs[keyword.arg] = self._argument(node, keyword.value)
+            kwargs[keyword.arg] = self.visit(keyword.value)
         return self.guard(name, *args, **kwargs)
-
-    def _argument(self, call, node):
-        if isinstance(node, ast.Starred):
-            value = self.guard('_items', self.visit(node.value))
-            return ast.Starred(value=value, ctx=ast.Load())
-        if isinstance(node, ast.Lambda) and isinstance(call.func, ast.Name):
-            return self._lambda(node, call)
-        return self.visit(node)
-
-    def _lambda(self, node, call):
-        "A lambda is only something to be called by a builtin"
-        args = node.args
-        if (args.posonlyargs or args.vararg or args.kwonlyargs or args.kwarg
-                or args.defaults):
-            self.error('refused', kind='lambda')
-        scope = self.scope
-        path = None
-        if call.args and len(args.args) == 1:
-            path = self.path(call.args[-1])
-        names = [self.variable(a.arg, path) for a in args.args]
-        body = self.visit(node.body)
-        self.scope = scope
-        return self.guard('_lambda', ast.Lambda(
-                args=ast.arguments(
-                    posonlyargs=[], args=[ast.arg(arg=n) for n in names],
-                    kwonlyargs=[], kw_defaults=[], defaults=[]),
-                body=body))
-
-    def _name_call(self, node):
-        "The functions of Genshi about names, for the name of a constant"
-        function, names = node.func.id, node.args
-        if (not names
-                or node.keywords
-                or not isinstance(names[0], ast.Constant)
-                or not isinstance(names[0].value, str)):
-            self.invalid()
-        name = names[0].value
-        if name in self.scope:
-            if function == 'defined':
-                return constant(True)
-            return load(self.scope[name].name)
-        return self.guard(f'_{function}', *self.visit_all(names))
 
     def visit_BinOp(self, node):
         try:
@@ -334,6 +286,8 @@ class ExpressionCompiler:
         return ast.BinOp(left=operands[0], op=node.op, right=operands[1])
 
     def visit_UnaryOp(self, node):
+        if type(node.op) not in _UNARY:
+            self.error('refused', kind=type(node.op).__name__)
         return ast.UnaryOp(op=node.op, operand=self.visit(node.operand))
 
     def visit_BoolOp(self, node):
@@ -373,9 +327,6 @@ class ExpressionCompiler:
         return self._keep(
             ast.List(elts=self.visit_all(node.elts), ctx=ast.Load()))
 
-    def visit_Set(self, node):
-        return self._keep(ast.Set(elts=[self._key(e) for e in node.elts]))
-
     def visit_Dict(self, node):
         if not all(node.keys):
             self.error('refused', kind='**')
@@ -387,31 +338,11 @@ class ExpressionCompiler:
         return self.guard('_keep', node)
 
     def _key(self, node):
-        visited = self.visit(node)
-        if isinstance(node, ast.Constant):
-            return visited
-        return self.guard('_key', visited)
+        if not isinstance(node, ast.Constant):
+            self.error('refused', kind='{:}')
+        return self.visit(node)
 
     def visit_ListComp(self, node):
-        return self._comprehension(
-            node, lambda generators: ast.ListComp(
-                elt=self.visit(node.elt), generators=generators))
-
-    # What is evaluated at once leaves no generator behind
-    visit_GeneratorExp = visit_ListComp
-
-    def visit_SetComp(self, node):
-        return self._comprehension(
-            node, lambda generators: ast.SetComp(
-                elt=self._key(node.elt), generators=generators))
-
-    def visit_DictComp(self, node):
-        return self._comprehension(
-            node, lambda generators: ast.DictComp(
-                key=self._key(node.key), value=self.visit(node.value),
-                generators=generators))
-
-    def _comprehension(self, node, build):
         scope = self.scope
         generators = []
         for generator in node.generators:
@@ -422,9 +353,13 @@ class ExpressionCompiler:
             generators.append(ast.comprehension(
                     target=self.bind(generator.target, path), iter=items,
                     ifs=self.visit_all(generator.ifs), is_async=0))
-        result = build(generators)
+        result = ast.ListComp(
+            elt=self.visit(node.elt), generators=generators)
         self.scope = scope
         return result
+
+    # What is evaluated at once leaves no generator behind
+    visit_GeneratorExp = visit_ListComp
 
     def visit_JoinedStr(self, node):
         return self.guard('_concat', *self.visit_all(node.values))
@@ -435,7 +370,7 @@ class ExpressionCompiler:
             if not all(isinstance(v, ast.Constant) for v in spec.values):
                 self.error('refused', kind='{{}}')
             spec = ''.join(v.value for v in spec.values)
-        conversion = chr(node.conversion) if node.conversion > 0 else None
+        if node.conversion not in {-1, ord('s')}:
+            self.error('refused', kind='!')
         return self.guard(
-            '_format', self.visit(node.value), constant(spec or ''),
-            constant(conversion))
+            '_format', self.visit(node.value), constant(spec or ''))

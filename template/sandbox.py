@@ -3,9 +3,9 @@
 # terms.
 """What the expressions of a template may do while they run
 
-The code made by expression.py reaches values only through a Guard, which
-knows for each type what can be read and called, and which counts what an
-operation costs before the operation: nothing can interrupt a call into C.
+The code made by expression.py reaches values only through a Guard.  It knows
+for each type what can be read and called, and counts: steps, time and the
+characters of the output.
 """
 import datetime
 import re
@@ -19,20 +19,16 @@ from .error import TemplateRenderError
 INTERVAL = 256  # steps between two looks at the clock
 MAX_BITS = 1024  # of an integer
 MAX_DIGITS = 1000  # of a decimal once written without exponent
-MAX_WIDTH = 1000  # of a formatted value
-MAX_PRECISION = 100
-HASH_BITS = 60  # of an integer that is its own hash
-COLLISION = 64  # steps for a key whose hash may be that of others
-MAX_DEPTH = 50  # of containers in containers
+MAX_WIDTH = 100  # of a formatted value, and of its precision
 MAX_SHORT = 1000  # characters of what is parsed: numbers, dates, formats
+MAX_ARGUMENTS = 100  # in a list for a method of a record
 
 
 class Limits:
     """What rendering may use
 
     time -- seconds
-    steps -- operations; with more than some millions, what one call of a
-        builtin does can outlast the time
+    steps -- operations
     output -- characters of the result, and of any text on the way to it
     """
     __slots__ = ('time', 'steps', 'output')
@@ -55,7 +51,7 @@ class Guarded:
 
 
 class Namespace(Guarded):
-    "Values and functions by name, and maybe a function to call it"
+    "Values and functions by name"
     __slots__ = ('_name', '_members', '_functions')
 
     def __init__(self, name, members=None, functions=None):
@@ -88,9 +84,6 @@ class _Callable:
     def __init__(self, function):
         self.function = function
 
-    def __repr__(self):
-        return '<function>'
-
 
 class Helper(_Callable):
     "A function of the context"
@@ -102,19 +95,13 @@ class Builtin(_Callable):
     __slots__ = ()
 
 
-class Lambda(_Callable):
-    "A function of the template, only for a builtin to call it"
-    __slots__ = ()
-
-
 NUMBERS = {int, float, bool, Decimal}
 TEXTS = {str, Markup}
 SEQUENCES = {list, tuple}
-SETS = {set, frozenset}
-CONTAINERS = SEQUENCES | SETS | {dict}
+CONTAINERS = SEQUENCES | {dict, set}
 DATES = {datetime.date, datetime.datetime, datetime.time}
 TIMES = DATES | {datetime.timedelta}
-_SHOWN = NUMBERS | TIMES | TEXTS | {type(None), range}
+_SHOWN = NUMBERS | TIMES | TEXTS | {type(None)}
 
 _SPEC = re.compile(
     r'(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,30})[,_]?(?:\.(\d{1,30}))?'
@@ -136,8 +123,8 @@ def check_strftime(format):
         raise TemplateRenderError('format', format=str(format)[:100])
 
 
-def check_width(width, limit=MAX_WIDTH):
-    if not isinstance(width, int) or abs(width) > limit:
+def check_width(width):
+    if not isinstance(width, int) or abs(width) > MAX_WIDTH:
         raise TemplateRenderError('limit_number')
 
 
@@ -152,9 +139,9 @@ def check_number(number):
     return number
 
 
-def check_short(text, limit=MAX_SHORT):
-    if len(text) > limit:
-        raise TemplateRenderError('limit_text', limit=limit)
+def check_short(text):
+    if len(text) > MAX_SHORT:
+        raise TemplateRenderError('limit_text', limit=MAX_SHORT)
 
 
 class Guard:
@@ -162,17 +149,14 @@ class Guard:
 
     The compiled code names the methods by GUARDS.
     """
-    __slots__ = ('limits', 'context', 'steps', 'alarm', 'deadline', 'size')
+    __slots__ = ('limits', 'steps', 'alarm', 'deadline', 'size')
 
     # By type, filled by builtin.py
     attributes = {}
     methods = {}
 
-    lambda_ = Lambda
-
-    def __init__(self, limits, context):
+    def __init__(self, limits):
         self.limits = limits
-        self.context = context
         self.steps = limits.steps
         self.alarm = max(self.steps - INTERVAL, 0)
         self.deadline = monotonic() + limits.time
@@ -206,56 +190,6 @@ class Guard:
                 'limit_output', limit=self.limits.output)
         self.tick()
 
-    def measure(self, value, depth=0):
-        """Return about how many characters show the value
-
-        Walking costs what comparing, hashing or showing the value costs:
-        shared parts are counted each time.
-        """
-        type_ = type(value)
-        if type_ in TEXTS:
-            return len(value)
-        if type_ is int:
-            return 8 + (value.bit_length() >> 1)
-        if type_ is Decimal:
-            return len(str(value))
-        if type_ not in CONTAINERS:
-            return 64
-        if depth > MAX_DEPTH:
-            raise TemplateRenderError('limit_depth')
-        self.tick(len(value) + 1)
-        if type_ is dict:
-            value = (*value.keys(), *value.values())
-        return 2 + sum(self.measure(v, depth + 1) + 2 for v in value)
-
-    def weigh(self, *values):
-        "Count what walking through the values costs"
-        for value in values:
-            self.tick(self.measure(value) >> 6)
-
-    def shown(self, value, quoted=False):
-        "Return the longest the text of the value can be, in characters"
-        self._check_shown(value)
-        size = self.measure(value)
-        if quoted or type(value) in CONTAINERS:
-            size *= 10  # '\\U0001f600'
-        return size
-
-    def key(self, value):
-        """Return the value after having counted its hash
-
-        The hash of what is neither a text nor a small number may be chosen,
-        and each key is compared with all those of the same hash.
-        """
-        type_ = type(value)
-        if type_ not in TEXTS and (
-                type_ is not int or value.bit_length() > HASH_BITS):
-            self.tick(COLLISION)
-            self._check_shown(value)  # an error shows it
-            if type_ in CONTAINERS:
-                self.weigh(value)
-        return value
-
     def keep(self, container):
         "Return the new container after having counted its items"
         self.tick(len(container) + 1)
@@ -264,11 +198,9 @@ class Guard:
     def items(self, value):
         "Return what to loop over, which is finite and counted"
         type_ = type(value)
-        if type_ in SEQUENCES or type_ in TEXTS or type_ is range:
-            pass
-        elif type_ in SETS or type_ is dict:
+        if type_ in {dict, set}:
             value = list(value)
-        else:
+        elif type_ not in SEQUENCES and type_ not in TEXTS | {range}:
             raise TemplateRenderError('iterate', type=type_name(value))
         self.tick(len(value) + 1)
         return value
@@ -284,14 +216,17 @@ class Guard:
                 self.check()
             yield value
 
-    # Names
+    def scalar(self, value):
+        """Return the value, which must not contain others
 
-    def defined(self, name):
-        return name in self.context
-
-    def value_of(self, name, default=None):
-        value = self.context.get(name, default)
-        return Helper(value) if is_callable(value) else value
+        What walks through shared parts can take any time.
+        """
+        type_ = type(value)
+        if type_ in TEXTS:
+            self.charge(len(value))
+        elif type_ not in _SHOWN and not isinstance(value, Guarded):
+            raise TemplateRenderError('show', type=type_name(value))
+        return value
 
     # Members
 
@@ -313,6 +248,7 @@ class Guard:
     def method(self, value, name, /, *args, **kwargs):
         self.tick()
         if isinstance(value, Guarded):
+            self.check_arguments(args, kwargs)
             result = value._call(name, args, kwargs)
             self.check()
             return result
@@ -331,19 +267,24 @@ class Guard:
             return function.function(self, *args, **kwargs)
         if type_ is not Helper:
             raise TemplateRenderError('call', type=type_name(function))
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, _Callable):
-                raise TemplateRenderError('call', type=type_name(value))
-            self.weigh(value)
+        self.check_arguments(args, kwargs)
         result = function.function(*args, **kwargs)
         self.check()
         return result
 
-    def apply(self, function, *args):
-        if type(function) is Lambda:
-            self.tick()
-            return function.function(*args)
-        return self.call(function, *args)
+    def check_arguments(self, args, kwargs):
+        "What is called receives no more than lists of texts or numbers"
+        for value in (*args, *kwargs.values()):
+            if type(value) in SEQUENCES:
+                if len(value) > MAX_ARGUMENTS:
+                    raise TemplateRenderError(
+                        'limit_steps', limit=MAX_ARGUMENTS)
+                for item in value:
+                    self.scalar(item)
+            elif isinstance(value, _Callable):
+                raise TemplateRenderError('call', type=type_name(value))
+            else:
+                self.scalar(value)
 
     def item(self, value, key):
         self.steps -= 1
@@ -351,13 +292,14 @@ class Guard:
             self.check()
         type_ = type(value)
         if type_ is dict:
-            return value[self.key(key)]
+            return value[self.scalar(key)]
         if type_ in SEQUENCES or type_ in TEXTS or type_ is range:
             return value[key]
         if isinstance(value, Guarded) and type(key) is str:
             return value._read(key)
         raise TemplateRenderError(
-            'attribute', name=str(key)[:100], type=type_name(value))
+            'attribute', name=str(self.scalar(key))[:100],
+            type=type_name(value))
 
     def slice(self, value, *bounds):
         type_ = type(value)
@@ -370,76 +312,23 @@ class Guard:
     # Operators
 
     def add(self, left, right):
-        type_ = type(left)
-        if type_ in NUMBERS and type(right) in NUMBERS:
-            return left + right
-        if type_ in TEXTS or type(right) in TEXTS:
-            self._charge_text(left, right)
-        elif type_ in SEQUENCES and type(right) is type_:
+        types = type(left), type(right)
+        if types[0] in TEXTS and types[1] in TEXTS:
+            # Markup escapes the other
+            grown = 1 if types[0] is types[1] else 6
+            self.charge((len(left) + len(right)) * grown)
+        elif types[0] in SEQUENCES and types[0] is types[1]:
             self.tick(len(left) + len(right))
+        elif types[0] in CONTAINERS | TEXTS or types[1] in CONTAINERS | TEXTS:
+            raise TypeError(
+                f'can not add {type_name(right)} to {type_name(left)}')
         return left + right
 
-    def _charge_text(self, left, right):
-        for value in [left, right]:
-            if type(value) not in TEXTS:
-                raise TypeError(
-                    'can only concatenate text to text, '
-                    f'not {type_name(value)}')
-        size = len(left) + len(right)
-        if type(left) is not type(right):  # escaped
-            size *= 6
-        self.charge(size)
-
     def multiply(self, left, right):
-        types = type(left), type(right)
-        if types == (int, int):
-            bits = left.bit_length() + right.bit_length()
-            if bits > MAX_BITS:
-                raise TemplateRenderError('limit_number')
-            return left * right
-        for value, count, type_ in [
-                (left, right, types[0]), (right, left, types[1])]:
-            if isinstance(count, int):
-                if type_ in TEXTS:
-                    self.charge(len(value) * max(count, 0))
-                elif type_ in SEQUENCES:
-                    self.tick(len(value) * max(count, 0))
-        return left * right
-
-    def power(self, left, right):
-        if isinstance(left, int) and isinstance(right, int):
-            if left.bit_length() * abs(right) > MAX_BITS:
-                raise TemplateRenderError('limit_number')
-        elif type(left) not in NUMBERS or type(right) not in NUMBERS:
-            raise TypeError('only numbers have powers')
-        else:
-            check_number(left)
-            check_width(int(check_number(right)), MAX_BITS)
-        return left ** right
-
-    def shift(self, left, right):
-        check_width(right, MAX_BITS)
-        return check_number(left << right)
-
-    def subtract(self, left, right):
-        self._count_sets(left, right)
-        return left - right
-
-    def bit_and(self, left, right):
-        self._count_sets(left, right)
-        return left & right
-
-    def bit_or(self, left, right):
-        self._count_sets(left, right)
-        return left | right
-
-    def bit_xor(self, left, right):
-        self._count_sets(left, right)
-        return left ^ right
-
-    def _count_sets(self, left, right):
-        if type(left) in CONTAINERS:
-            self.weigh(left, right)
+        for value in [left, right]:
+            if type(value) not in NUMBERS | {datetime.timedelta}:
+                raise TypeError(f'can not multiply {type_name(value)}')
+        return check_number(left * right)
 
     def modulo(self, left, right):
         if type(left) in TEXTS:
@@ -449,48 +338,27 @@ class Guard:
     def _percent(self, text, values):
         "Count what text % values shows before it does"
         size = len(text)
-        single = values if isinstance(values, tuple) else (values,)
-        rest = iter(single)
+        rest = iter(values if isinstance(values, tuple) else (values,))
         for match in _PERCENT.finditer(text):
             self.tick()
             type_ = match['type']
             if type_ == '%':
                 continue
-            if type_ not in set('sradiuoxXeEfFgGc') or not type_:
+            if not type_ or type_ not in 'sdioxXeEfFgG':
                 raise TemplateRenderError('format', format=match[0][:100])
             width = int(match['width'] or 0)
             precision = int(match['precision'] or 0)
             check_width(width)
             check_width(precision)
-            if match['key'] is not None and isinstance(values, dict):
+            if match['key'] is not None and type(values) is dict:
                 value = values[match['key']]
             else:
                 value = next(rest, None)
-            if type_ not in {'s', 'r', 'a'}:
+            if type_ != 's':
                 check_number(value)
-            size += width + precision + self.shown(value, type_ in 'ra')
-        if type(text) is Markup:
-            self.charge(size * 6)
-            return self._percent_markup(text, values)
-        self.charge(size)
+            size += width + precision + len(self.string(value))
+        self.charge(size * 6 if type(text) is Markup else size)
         return text % values
-
-    def _percent_markup(self, text, values):
-        "As Genshi has it, and also for numbers"
-        def escape(value):
-            if type(value) in NUMBERS:
-                return value
-            if type(value) not in TEXTS:
-                value = self.string(value)
-            return Markup.escape(value)
-
-        if type(values) is dict:
-            values = {k: escape(v) for k, v in values.items()}
-        elif type(values) is tuple:
-            values = tuple(map(escape, values))
-        else:
-            values = escape(values)
-        return Markup(str(text) % values)
 
     def compare(self, left, operators, *rights):
         for operator, right in zip(operators, rights):
@@ -504,54 +372,34 @@ class Guard:
         if operator in {'in', 'not in'}:
             contained = self.contains(right, left)
             return contained if operator == 'in' else not contained
-        if type(left) in CONTAINERS and type(right) in CONTAINERS:
-            self.weigh(left, right)
-        elif type(left) in TEXTS and type(right) in TEXTS:
+        if operator in {'is', 'is not'}:
+            return OPERATORS[operator](left, right)
+        if type(left) in CONTAINERS and type(right) in CONTAINERS and (
+                left and right):
+            raise TemplateRenderError('show', type=type_name(left))
+        if type(left) in TEXTS and type(right) in TEXTS:
             self.tick(min(len(left), len(right)) >> 6)
         return OPERATORS[operator](left, right)
 
     def contains(self, container, value):
         type_ = type(container)
+        size = len(value) >> 6 if type(value) in TEXTS else 0
         if type_ in TEXTS:
-            self.charge(len(container))
-            return value in container
-        if type_ is not range and type_ not in CONTAINERS:
-            raise TemplateRenderError('iterate', type=type_name(container))
-        size = self.measure(value) >> 6
-        if type_ in SEQUENCES:
+            self.tick(len(container) * (size + 1) >> 4)
+        elif type_ in SEQUENCES or type_ is range:
             self.tick(len(container) * (size + 1))
-            if type(value) in CONTAINERS:
-                self.weigh(container)
-        elif type_ is range and type(value) is not int:
-            self.tick(len(container))
-        else:
-            self.tick(size + 1)
-        return value in container
+        elif type_ not in {dict, set}:
+            raise TemplateRenderError('iterate', type=type_name(container))
+        return self.scalar(value) in container
 
     # Texts
-
-    def _check_shown(self, value, depth=0):
-        type_ = type(value)
-        if type_ in _SHOWN or isinstance(value, (Guarded, _Callable)):
-            return
-        if type_ not in CONTAINERS:
-            raise TemplateRenderError('show', type=type_name(value))
-        if depth > MAX_DEPTH:
-            raise TemplateRenderError('limit_depth')
-        self.tick(len(value))
-        for item in value:
-            self._check_shown(item, depth + 1)
-        if type_ is dict:
-            for item in value.values():
-                self._check_shown(item, depth + 1)
 
     def string(self, value=''):
         type_ = type(value)
         if type_ in TEXTS:
             return str(value)
-        size = self.shown(value)
-        if type_ in CONTAINERS:
-            self.charge(size)
+        if type_ not in _SHOWN and not isinstance(value, Guarded):
+            raise TemplateRenderError('show', type=type_name(value))
         return str(value)
 
     def text(self, value):
@@ -568,11 +416,6 @@ class Guard:
         self.emit(len(value))
         return value
 
-    def cdata(self, value):
-        "Return the text to put in a CDATA section, which it must not end"
-        value = self.text(value)
-        return value and str(value).replace(']]>', ']] >')
-
     def join(self, *values):
         "Return the texts as one, None if there is none"
         texts = [t for t in map(self.text, values) if t is not None]
@@ -582,9 +425,7 @@ class Guard:
         self.charge(sum(map(len, texts)))
         return ''.join(texts)
 
-    def format(self, value, spec='', conversion=None):
-        if conversion:
-            value = self._convert(value, conversion)
+    def format(self, value, spec=''):
         type_ = type(value)
         if type_ in DATES and spec:
             check_strftime(spec)
@@ -593,24 +434,15 @@ class Guard:
             if not match:
                 raise TemplateRenderError('format', format=spec[:100])
             check_width(int(match[1] or 0))
-            check_width(int(match[2] or 0), MAX_PRECISION)
+            check_width(int(match[2] or 0))
             check_number(value)
-        else:
-            return self._format_text(value, spec)
-        return format(value, spec)
-
-    def _format_text(self, value, spec):
-        if spec:
+        elif spec:
             raise TemplateRenderError('format', format=spec[:100])
-        return self.string(value)
-
-    def _convert(self, value, conversion):
-        if conversion == 's':
-            return self.string(value)
-        if conversion not in {'r', 'a'}:
-            raise TemplateRenderError('format', format=f'!{conversion}')
-        self.charge(self.shown(value, quoted=True))
-        return repr(value) if conversion == 'r' else ascii(value)
+        else:
+            value = self.string(value)
+        result = format(value, spec)
+        self.charge(len(result))
+        return result
 
 
 def type_name(value):
@@ -637,14 +469,7 @@ OPERATORS = {
     }
 
 # The compiled code calls these by name
-GUARDS = {
-    '_add': 'add', '_and': 'bit_and', '_attribute': 'attribute',
-    '_call': 'call', '_cdata': 'cdata', '_compare': 'compare',
-    '_concat': 'concat', '_defined': 'defined', '_emit': 'emit',
-    '_format': 'format', '_item': 'item', '_items': 'items', '_join': 'join',
-    '_keep': 'keep', '_key': 'key', '_lambda': 'lambda_', '_loop': 'loop',
-    '_method': 'method', '_modulo': 'modulo', '_multiply': 'multiply',
-    '_or': 'bit_or', '_power': 'power', '_shift': 'shift', '_slice': 'slice',
-    '_subtract': 'subtract', '_text': 'text',
-    '_value_of': 'value_of', '_xor': 'bit_xor',
-    }
+GUARDS = {f'_{name}': name for name in [
+        'add', 'attribute', 'call', 'compare', 'concat', 'emit', 'format',
+        'item', 'join', 'keep', 'loop', 'method', 'modulo', 'multiply',
+        'slice', 'text']}

@@ -38,14 +38,22 @@ def markup(source, filters=(), method='xhtml', **context):
     return result.removeprefix('<div>').removesuffix('</div>')
 
 
+def _flat(value):
+    "Return the text of a value as a template shows it"
+    if isinstance(value, (list, tuple)):
+        return ''.join(map(_flat, value))
+    return str(value)
+
+
 class Case(unittest.TestCase):
 
     def assertRefused(self, code, function, *args, **kwargs):
         with self.assertRaises(TemplateError) as context:
             function(*args, **kwargs)
-        self.assertEqual(
-            context.exception.code, code, msg=str(context.exception))
-        self.assertTrue(context.exception.detail)
+        if code:
+            self.assertEqual(
+                context.exception.code, code, msg=str(context.exception))
+        self.assertTrue(str(context.exception))
         return context.exception
 
 
@@ -105,7 +113,7 @@ class MarkupTestCase(Case):
 <ul py:if="items"><li py:for="i in items" class="c${{i}}">${{i}}</li></ul>
 <p py:for="i in items" py:strip="i == 1" py:with="j = i * 2" py:if="i > 0">
   ${{i}} ${{j}} <b py:content="y"/></p>
-<style><![CDATA[ a > b {{ color: ${{x}} }} ]]></style>
+<style><![CDATA[ a > b {{ color: red }} ]]></style>
 <v:oval xmlns:v="urn:v" v:a="1"/>
 <p py:choose="x"><i py:when="1">1</i><i py:otherwise="">$x</i></p>
 $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
@@ -141,18 +149,30 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
         self.assertEqual(markup('${Markup(x)}', x='<b/>'), '<b/>')
         self.assertEqual(
             markup(
-                "${Markup(x) % ('&lt;', 1)}${Markup('a') + '&lt;'}"
+                "${Markup(x) % ('&lt;', '1')}${Markup('a') + '&lt;'}"
                 "${Markup(' ').join(['&lt;', Markup(y)])}",
-                x='<b>%s %d</b>', y='<i/>'),
+                x='<b>%s %s</b>', y='<i/>'),
             '<b>&lt; 1</b>a&lt;&lt; <i/>')
         self.assertEqual(
             markup('${x}', x=[Markup('<b/>'), '<']), '<b/>&lt;')
 
-    def test_cdata(self):
-        "Test a value does not leave its section"
-        self.assertNotIn(
-            ']]><script>',
-            markup('<![CDATA[${x}]]>', x=']]><script>'))
+    def test_places(self):
+        "Test no value is shown where escaping does not help"
+        for source in [
+                '<![CDATA[${x}]]>', '<style>${x}</style>',
+                '<script>var x = "$x"</script>', '<mj-style>$x</mj-style>',
+                '<mj-title>For $x</mj-title>', '<style py:content="x"/>',
+                '<style><py:if test="x"><b>$x</b></py:if></style>',
+                '<py:if test="x"><![CDATA[$x]]></py:if>']:
+            with self.subTest(source=source):
+                with self.assertRaises(TemplateSyntaxError) as context:
+                    markup(f'\n{source}')
+                self.assertEqual(
+                    (context.exception.reason, context.exception.line),
+                    ('place', 2))
+        self.assertEqual(
+            markup('<style>a { b: c }</style>$x', x='<'),
+            '<style>a { b: c }</style>&lt;')
 
     def test_entities(self):
         "Test the entities of HTML"
@@ -206,10 +226,6 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
                 x='u', short=lambda url: f'http://{url}',
                 f=lambda a, b: a + b),
             '<a href="http://u">3</a>')
-        self.assertEqual(
-            markup("${defined('x')} ${defined('y')} ${value_of('y', 3)}"
-                " ${value_of('x')}", x=1),
-            'True False 3 1')
 
     def test_reuse(self):
         "Test a template is rendered more than once"
@@ -265,7 +281,7 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
                 self.assertEqual(
                     (error.code, error.reason, error.line),
                     (code, reason, line), msg=str(error))
-                self.assertTrue(error.detail)
+                self.assertTrue(str(error))
 
     def test_error_line(self):
         "Test the line of what fails with the values"
@@ -360,46 +376,87 @@ class ExpressionTestCase(Case):
             }
         for source in [
                 'n + 1', 'n - 1', 'n * 2', 'n / 2', 'n // 2', 'n % 2',
-                'n ** 2', '-n', 'n << 2', 'n >> 1', 'n & 4 | 1 ^ 2',
-                '~n', '1 < n < 10', '1 < n > 10', 'n == 5', 'n != 5',
+                '-n', '+n', '1 < n < 10', '1 < n > 10', 'n == 5', 'n != 5',
                 'n in l', 'n not in l', "'a' in m", "'llo' in s",
                 'n if n else 0', 'n and 0 or 3', 'not n', 'n is None',
                 'd * 2', "d + 1", 'd / 3', 'round(d)', 'round(d, 1)',
-                's + s', 's * 2', 's[0]', 's[1:3]', 's[::-1]', 's.upper()',
+                's + s', 's[0]', 's[1:3]', 's[::-1]', 's.upper()',
                 "s.replace('l', 'L')", "s.replace('l', 'L', 1)",
                 "s.split()", "s.split('l', 1)", "s.center(20, '-')",
                 "s.startswith(('a', 'H'))", "s.title()", "s.find('w')",
-                "'%s is %05.1f%%' % (s, d)", "'%(a)s' % m", "'%s' % l",
-                "'{} {1} {x!r:>10}'.format(s, n, x=l) if 0 else 1",
-                "'{0} {1:>5} {x!r}'.format(s, n, x=l)",
-                "'{:,.2f}'.format(d)", "f'{s!r} {n:03d} {d}'",
+                "'%s is %05.1f%%' % (s, d)", "'%(a)s' % m",
+                "f'{s!s} {n:03d} {d}'", "s.split(maxsplit=1)",
                 "f'{day:%d/%m/%Y}'", "', '.join(str(i) for i in l)",
-                'l[0]', 'l[-1]', 'l[1:]', 'l + [4]', 'l * 2', 'len(l)',
-                'sum(l)', 'min(l)', 'max(l, key=lambda i: -i)', 'sorted(l)',
+                'l[0]', 'l[-1]', 'l[1:]', 'l + [4]', 'len(l)',
+                'sum(l)', 'min(l)', 'max(l)', 'sorted(l)',
                 'min([], default=3)', 'max(1, 2)',
-                'sorted(l, key=lambda i: -i)', 'sorted(l, reverse=True)',
+                'sorted(l, reverse=True)',
                 '[i * 2 for i in l if i > 1]',
                 '[(a, b) for a in l for b in l if a < b]',
-                '{i: str(i) for i in l}', 'sum(i for i in l)',
+                'sum(i for i in l)', 'l == []', 'l != []',
                 "m['a']", "m.get('c', 3)", "list(m.items())",
-                "sorted(m.keys())", "len(m.values())", "l.index(1)",
-                "l.count(1)", 'day.year', 'day.isoformat()',
+                "sorted(m.keys())", "len(m.values())", 'day.year',
+                'day.isoformat()',
                 "day.strftime('%A %d')", 'day.weekday()',
                 'day.replace(day=1)', 'moment.hour', 'moment.date()',
                 'moment + delta', 'delta.days', 'delta.total_seconds()',
                 'day + delta', 'str(n)', "int('12')", "float('1.5')",
-                'bool(l)', 'abs(-n)', 'divmod(n, 2)', 'list(range(3))',
-                'list(zip(l, l))', 'list(enumerate(l))', 'tuple(l)',
-                'sorted(set(l))', 'dict(a=1)', 'any(l)', 'all(l)',
-                'list(map(str, l))', 'list(reversed(l))',
-                'list(filter(None, l))', 'max(*l)', "format(d, '.1f')",
-                "{1, 2} | {3}", "chr(65)", "ord('a')", "[1, (2, {3: 4})]",
-                '(day - delta).day',
+                'bool(l)', 'abs(-n)', '[i for i in range(3)][2]',
+                '[a + b for a, b in zip(l, l)][0]',
+                'list(enumerate(l))[1][0]',
+                'any(l)', 'all(l)', 'list(reversed(l))[0]',
+                "format(d, '.1f')", "[1, (2, {'3': 4})][1][1]['3']",
+                '(day - delta).day', '[i * 2 for i in l if i > 1][0]',
                 ]:
             with self.subTest(source=source):
                 expected = eval(source, dict(values))
-                result = render('${str(%s)}' % source, **values)
+                result = render('${%s}' % source, **values)
+                if isinstance(expected, (list, tuple)):
+                    expected = ''.join(map(_flat, expected))
                 self.assertEqual(result, str(expected))
+
+    def test_refused(self):
+        "Test what Python has and the language has not, with its line"
+        for source in [
+                'n ** 2', 'n << 2', 'n >> 1', 'n & 4', 'n | 1', 'n ^ 2',
+                '~n', 'sorted(l, key=lambda i: -i)', '{1, 2}', '[*l]',
+                '{i for i in l}', '{i: i for i in l}', '{n: 1}', 'max(*l)',
+                "f'{n!r}'", "f'{n:{n}}'", '(y := n)', '{**m}', 'dict(**m)']:
+            with self.subTest(source=source):
+                with self.assertRaises(TemplateSyntaxError) as context:
+                    compile_text('\n${%s}' % source)
+                self.assertEqual(context.exception.reason, 'refused')
+                self.assertEqual(context.exception.line, 2)
+        for source in [
+                'set', 'map', 'filter', 'chr', 'ord', 'divmod', 'dict',
+                'defined', 'value_of', 'frozenset', 'tuple']:
+            with self.subTest(source=source):
+                self.assertIn(source, compile_text('${%s}' % source).names)
+        for source in [
+                "'a' * 2", '[1] * 2', "'{}'.format(1)", 'l.index(1)',
+                'str(l)', "'%s' % l", '[l] == [l]', 'l in [l]',
+                'sorted([l, l])']:
+            with self.subTest(source=source):
+                with self.assertRaises(TemplateRenderError) as context:
+                    render('\n${%s}' % source, l=[1])
+                self.assertEqual(context.exception.line, 2)
+
+    def test_constructors(self):
+        "Test no class is made of what it would take for its own state"
+        for source in [
+                "datetime.date('\x00\x00\x01\x01')",
+                "datetime.date('\x00\x00\x01\x01').ctime()",
+                "datetime.date('\x07\xea\x01\x01').strftime('%A')",
+                "datetime.time('\x01\x01\x01\x00\x00\x00')",
+                "datetime.datetime('\x00\x00\x01\x01\x00\x00\x00\x00"
+                "\x00\x00')",
+                "datetime.timedelta('1')", "datetime.timedelta(days='1')",
+                "datetime.date.today().replace(year='1')",
+                "datetime.date.today().replace('\x00\x00\x01\x01')"]:
+            with self.subTest(source=source):
+                self.assertRefused(
+                    'expression', render, '${%s}' % source,
+                    datetime=DATETIME)
 
     def test_dotted_item(self):
         "Test the items of a dictionary as Genshi reads them"
@@ -432,8 +489,8 @@ class ExpressionTestCase(Case):
         template = compile_markup(HEAD + '''
             ${a} <p py:for="b in c" title="$d">${b.x + e}</p>
             <p py:with="f = g; h = f">${f} ${h}</p>
-            ${[i for i in j]} ${sorted(k, key=lambda l: l.m + n)}
-            ${len(o)} ${p(q=r)} ${defined('s')} ${open} ${f}</div>''')
+            ${[i for i in j]} ${sorted(l.m + n for l in k)}
+            ${len(o)} ${p(q=r)} ${open} ${f}</div>''')
         self.assertEqual(
             template.names,
             {*'acdegjknopr', 'open', 'f'})
@@ -446,7 +503,8 @@ class ExpressionTestCase(Case):
                 <b py:with="p = line.party">${p.lang}</b></p>
             <p py:if="record.state == 'a'">${record.address_get('b').city}
             </p>
-            ${sorted(record.moves, key=lambda m: m.date)[0].number}
+            ${sorted(m.date for m in record.moves)}
+            ${sorted(record.moves)[0].number}
             <i py:for="t in sorted(record.taxes)">${t.base}</i>
             ${[c.day for c in record.calendar]} ${name.upper()}
             </div>''')
@@ -563,19 +621,19 @@ ATTACKS = [
     ("bytearray(10 ** 9)", 'expression'),
     ("value_of('__builtins__').x", 'expression'),
     ("value_of(text)", 'expression'),
-    ("defined(__x)", 'expression'),
+    ("defined(__x)", 'access'),
     # Syntax
     ("(y := 1)", 'expression'),
     ("lambda: 1", 'expression'),
     ("[lambda: 1]", 'expression'),
     ("(lambda: 1)()", 'expression'),
-    ("short(lambda: 1)", 'access'),
+    ("short(lambda: 1)", 'expression'),
     ("short(str)", 'access'),
     ("short(short)", 'access'),
     ("x()", 'access'),
     ("items[0]()", 'expression'),
     ("short('a')('b')", 'expression'),
-    ("sorted(items, key=x)", 'access'),
+    ("sorted(items, key=x)", 'expression'),
     ("yield x", 'expression'),
     ("(yield)", 'expression'),
     ("await x", 'expression'),
@@ -612,28 +670,28 @@ ATTACKS = [
 
 # What must not take long or be big: expressions, all end with code limit
 BOMBS = [
-    "'a' * 10 ** 9",
-    "10 ** 9 * 'a'",
-    "items * 10 ** 9",
-    "(1,) * 10 ** 9",
-    "['a' * 10 ** 6 for i in range(10 ** 5)]",
-    "10 ** 10 ** 10",
+    "'a' * 1000000000",
+    "1000000000 * 'a'",
+    "items * 1000000000",
+    "(1,) * 1000000000",
+    "['a' * 1000000 for i in range(100000)]",
+    "10 ** 10000000000",
     "10 ** 10 ** 2 ** 20",
     "2 ** 5000",
-    "1 << 10 ** 9",
-    "1 << 10 ** 12",
-    "-1 << 10 ** 9",
-    "number ** 10 ** 9",
-    "[[j for j in range(1000)] for i in range(10 ** 5)]",
-    "[1 for i in range(10 ** 3) for j in range(10 ** 3)]",
-    "range(10 ** 10)",
-    "range(0, -10 ** 30, -1)",
-    "sum(range(10 ** 10))",
-    "sum([1 for i in range(10 ** 5) for j in range(10 ** 5)])",
-    "list(range(10 ** 9))",
-    "sorted(range(10 ** 9))",
-    "max(range(10 ** 9))",
-    "10.5 in range(10 ** 8)",
+    "1 << 1000000000",
+    "1 << 1000000000000",
+    "-1 << 1000000000",
+    "number ** 1000000000",
+    "[[j for j in range(1000)] for i in range(100000)]",
+    "[1 for i in range(1000) for j in range(1000)]",
+    "range(10000000000)",
+    "range(0, -1000000000000000000000000000000, -1)",
+    "sum(range(10000000000))",
+    "sum([1 for i in range(100000) for j in range(100000)])",
+    "list(range(1000000000))",
+    "sorted(range(1000000000))",
+    "max(range(1000000000))",
+    "10.5 in range(100000000)",
     "'%1000000000d' % 1",
     "'%.1000000000f' % 1",
     "'%01000000000d' % 1",
@@ -647,11 +705,11 @@ BOMBS = [
     "f'{1:1000000000}'",
     "f'{1:,.1000000000f}'",
     "format(1, '1000000000')",
-    "'a'.center(10 ** 9)",
-    "'a'.ljust(10 ** 9)",
-    "'a'.rjust(10 ** 9)",
-    "'a'.zfill(10 ** 9)",
-    "'\\t'.expandtabs(10 ** 9)",
+    "'a'.center(1000000000)",
+    "'a'.ljust(1000000000)",
+    "'a'.rjust(1000000000)",
+    "'a'.zfill(1000000000)",
+    "'\\t'.expandtabs(1000000000)",
     "('\\t' * 10000).expandtabs(1000)",
     "('a' * 10000).replace('a', 'b' * 10000)",
     "('a' * 10000).replace('', 'b' * 10000)",
@@ -661,12 +719,12 @@ BOMBS = [
     "('a' * 500000).rfind('b' + 'a' * 250000)",
     "('a' * 500000).rsplit('b' + 'a' * 250000)",
     "('a' * 500000).strip('b' * 250000 + 'a')",
-    "Markup('a') * 10 ** 9",
+    "Markup('a') * 1000000000",
     "Markup('<!--' * 100000).striptags()",
     "Markup('a') + '&' * 900000",
     "int('9' * 5000)",
     "float('9' * 5000)",
-    "round(1, -10 ** 9)",
+    "round(1, -1000000000)",
     "round(huge)",
     "int(huge)",
     "'%d' % huge",
@@ -682,28 +740,69 @@ BOMBS = [
     "sorted(['a' * 100000 for i in range(100)] * 1000)",
     "min(['a' * 100000 for i in range(100)] * 1000)",
     "['a' * 100000] * 10000 == 1 or ('a' * 99999) in ['a' * 100000] * 10000",
-    "map(lambda i: [i] * 1000, range(10 ** 5))",
-    "', '.join(map(str, range(10 ** 6)))",
-    "[f'{i:1000}' for i in range(10 ** 5)]",
+    "map(lambda i: [i] * 1000, range(100000))",
+    "', '.join(map(str, range(1000000)))",
+    "[f'{i:1000}' for i in range(100000)]",
     "set([i * (2 ** 61 - 1) for i in range(30_000)])",
     "{i * (2 ** 61 - 1) for i in range(30_000)}",
     "{i * (2 ** 61 - 1): i for i in range(30_000)}",
     "{number * (i * (2 ** 61 - 1)): i for i in range(30_000)}",
     "dict([(i * (2 ** 61 - 1), i) for i in range(30_000)])",
     "{1}.union([i * (2 ** 61 - 1) for i in range(30_000)])",
-    "[[%s] for i in range(10 ** 5)]" % ", ".join(["[[], [], [], []]"] * 100),
-    "[[[[], []], [[], []]] for i in range(10 ** 5)]",
-    "[2 ** 1000 + i for i in range(2 * 10 ** 5)] * 2",
-    "[{1: i, 2: i, 3: i, 4: i, 5: i, 6: i} for i in range(10 ** 5)]",
-    "items[0:10 ** 9] * 10 ** 8",
+    "[[%s] for i in range(100000)]" % ", ".join(["[[], [], [], []]"] * 100),
+    "[[[[], []], [[], []]] for i in range(100000)]",
+    "[2 ** 1000 + i for i in range(2 * 100000)] * 2",
+    "[{1: i, 2: i, 3: i, 4: i, 5: i, 6: i} for i in range(100000)]",
+    "items[0:1000000000] * 100000000",
     "zip(*[range(100000)] * 100)",
     "set(range(200000)) | set(range(200000, 400000))",
-    "text.format(*range(10 ** 7))",
+    "text.format(*range(10000000))",
     "moment.strftime('%1000000000d')",
     "moment.strftime('%-1000000000d')",
     ]
-FORMATS = {
-    "moment.strftime('%1000000000d')", "moment.strftime('%-1000000000d')"}
+# The same when the size comes from the values
+LONG_BOMBS = [
+    "[long + long for i in range(1000)]",
+    "[long.upper() for i in range(100000)]",
+    "[format(i, '100') for i in range(100000)]",
+    "['%100d' % i for i in range(100000)]",
+    "[f'{i:100}' for i in range(100000)]",
+    "(tabs.replace('a', long))",
+    "long.replace('', long)",
+    "long.join([text, text, text])",
+    "lines.splitlines() + lines.splitlines()",
+    "lines.split('a')",
+    "long.rfind('b' + long[:250000])",
+    "long.rsplit('b' + long[:250000])",
+    "long.strip('b' + long[:250000])",
+    "('b' + long[:250000]) in long",
+    "'%s %s %s' % (long, long, long)",
+    "'%(long)s%(long)s%(long)s' % {'long': long}",
+    "Markup('a') + long",
+    "Markup('%s') % long",
+    "int(digits)",
+    "float(digits)",
+    "[text for i in range(100000) if text in big]",
+    "[i for i in range(100000) if i in big]",
+    "[sorted(big) for i in range(1000)]",
+    "[max(big) for i in range(1000)]",
+    "[big + big for i in range(1000)]",
+    "[big[:] for i in range(1000)]",
+    "[long == copy for i in range(1000)]",
+    "[short(long) for i in range(10000)]",
+    "short(big)",
+    "[list(big) for i in range(1000)]",
+    "[enumerate(big) for i in range(1000)]",
+    "[zip(big, big) for i in range(1000)]",
+    "{'a': 1}.get(long + long)",
+    "9 * 9999999999" + " * 9999999999" * 50,
+    "range(0, -1" + "0" * 30 + ", -1)",
+    "sum([1 for i in range(100000) for j in range(100000)])",
+    "round(huge)",
+    "int(huge)",
+    "'%d' % huge",
+    "f'{huge:,}'",
+    ]
 
 
 class AttackTestCase(Case):
@@ -790,17 +889,31 @@ class AttackTestCase(Case):
         "Test what must not take long or be big"
         for expression in BOMBS:
             with self.subTest(expression=expression):
-                code = 'access' if expression in FORMATS else 'limit'
                 self.assertEnds(
-                    code, render, '${%s}' % expression, **self.context)
+                    None, render, '${%s}' % expression, **self.context)
+
+    def test_long_bombs(self):
+        "Test what values from outside can not be made to do"
+        context = {
+            **self.context,
+            'long': 'a' * 900_000,
+            'copy': 'a' * 899_999 + 'b',
+            'lines': 'a\n' * 400_000,
+            'tabs': 'a' * 10_000,
+            'digits': '9' * 5000,
+            'big': list(range(50_000)),
+            }
+        for expression in LONG_BOMBS:
+            with self.subTest(expression=expression):
+                self.assertEnds(
+                    'limit', render, '${%s}' % expression, **context)
 
     def test_displays(self):
         "Test what is written in a loop is counted, whatever the time"
         for expression in [
-                "[[%s] for i in range(10 ** 5)]" % ', '.join(['[]'] * 100),
-                "[(i, i, i, i, i, i, i, i) for i in range(10 ** 5)]",
-                "[{1: i, 2: i, 3: i} for i in range(10 ** 5)]",
-                "[{1, 2, 3, i} for i in range(10 ** 5)]"]:
+                "[[%s] for i in range(100000)]" % ', '.join(['[]'] * 100),
+                "[(i, i, i, i, i, i, i, i) for i in range(100000)]",
+                "[{1: i, 2: i, 3: i} for i in range(100000)]"]:
             with self.subTest(expression=expression):
                 error = self.assertEnds(
                     'limit', render, '${%s}' % expression,
@@ -827,18 +940,18 @@ class AttackTestCase(Case):
     def test_tower(self):
         "Test containers whose parts are shared"
         assignments = '; '.join(
-            [f'a{i + 1} = [a{i}] * 10' for i in range(40)])
+            [f'a{i + 1} = [a{i}, a{i}, a{i}]' for i in range(40)])
         for use in ['str(a40)', 'a40 == a40 + []', 'a40 in [a40 + []]',
                 '[a40 + []].index(a40)', 'sorted([a40 + [], a40 + []])',
                 "'%s' % a40", "f'{a40}'", 'a40', 'short(a40)', 'set([a40])']:
             with self.subTest(use=use):
                 self.assertEnds(
-                    'limit', markup,
+                    None, markup,
                     f'<p py:with="a0 = [1]; {assignments}">${{{use}}}</p>',
                     **self.context)
         with self.subTest(use='choose'):
             self.assertEnds(
-                'limit', markup,
+                None, markup,
                 f'<p py:with="a0 = [1]; {assignments}">'
                 '<b py:choose="a40 + []"><i py:when="a40 + []"/></b></p>')
 
@@ -846,13 +959,13 @@ class AttackTestCase(Case):
         "Test a container that is too deep"
         assignments = '; '.join(f'a{i + 1} = [a{i}]' for i in range(200))
         self.assertEnds(
-            'limit', markup,
+            None, markup,
             f'<p py:with="a0 = [1]; {assignments}">${{str(a200)}}</p>')
 
     def test_loops(self):
         "Test loops that produce too much"
         for source in [
-                '<i py:for="i in range(10 ** 9)"/>',
+                '<i py:for="i in range(1000000000)"/>',
                 '<i py:for="i in range(100000)">'
                 '<i py:for="i in range(100000)"/></i>',
                 '<py:for each="i in range(100000)">' + 'a' * 1000
@@ -870,11 +983,12 @@ class AttackTestCase(Case):
                 '<py:for each="i in []"/>'
                 '<p py:if="True"><b py:choose=""><b py:when="1">'
                 + 'a' * 1000 + '</b></b></p></py:for>',
-                '<p>' + "${'a' * 100000}" * 20 + '</p>',
-                '<p>' + "${'&amp;' * 100000}" * 5 + '</p>',
+                '<p>' + '${text}' * 2000 + '</p>',
+                '<p>' + '${ands}' * 300 + '</p>',
                 ]:
             with self.subTest(source=source[:80]):
-                self.assertEnds('limit', markup, source, text='a' * 1000)
+                self.assertEnds('limit', markup, source, text='a' * 1000,
+                    ands='&' * 1000)
 
     def test_text_loops(self):
         "Test loops of a plain text"
@@ -892,16 +1006,16 @@ class AttackTestCase(Case):
             limits=Limits(time=0.2), sleep=sleep)
         self.assertEqual(error.reason, 'limit_time')
         error = self.assertEnds(
-            'limit', render, '${[i * i for i in range(10 ** 8)]}',
+            'limit', render, '${[i * i for i in range(100000000)]}',
             limits=Limits(time=0.2, steps=10 ** 8 + 10))
         self.assertEqual(error.reason, 'limit_time')
 
     def test_limits(self):
         "Test the limits are those given"
-        template = compile_text('${text * 10}')
-        self.assertEqual(template.render({'text': 'a'}), 'a' * 10)
+        template = compile_text('${text}')
+        self.assertEqual(template.render({'text': 'a' * 3}), 'a' * 3)
         self.assertRefused(
-            'limit', template.render, {'text': 'a'},
+            'limit', template.render, {'text': 'a' * 6},
             limits=Limits(output=5))
         self.assertRefused(
             'limit', compile_text('${[i for i in range(100)]}').render, {},
@@ -1057,7 +1171,7 @@ class AttackTestCase(Case):
         error = self.assertRefused('access', render, '${x.a}', x=1)
         self.assertEqual(error.reason, 'attribute')
         self.assertEqual(error.variables, {'name': 'a', 'type': 'int'})
-        self.assertIn('"a"', error.detail)
+        self.assertIn("'a'", str(error))
         self.assertIsInstance(error, ValueError)
 
 
@@ -1137,11 +1251,9 @@ class AccessTestCase(Case):
                 ("${record.addresses[0].party.name}", "Jane"),
                 ("${record.addresses[0].party == record}", "True"),
                 ("${record in [a.party for a in record.addresses]}", "True"),
-                ("${len({a.party for a in record.addresses})}", "1"),
                 ("${record == 1} ${record != record}", "False False"),
                 ("${'yes' if record else 'no'}", "yes"),
-                ("${', '.join(a.city for a in sorted("
-                    "record.addresses, key=lambda a: a.city))}",
+                ("${', '.join(sorted(a.city for a in record.addresses))}",
                     "Liège, Paris"),
                 ("${record.address_get().city}", "Liège"),
                 ("${record.address_get(type=None).city}", "Liège"),
@@ -1517,10 +1629,10 @@ class AccessTestCase(Case):
                 ("format_datetime(m, timezone='../../etc/passwd')",
                     'access'),
                 ("format_datetime(m, timezone=':/etc/passwd')", 'access'),
-                ('format_number(n, None, digits=10 ** 9)', 'limit'),
+                ('format_number(n, None, digits=1000000000)', 'limit'),
                 ('format_number(huge, None)', 'limit'),
                 ("format_number('a', None)", 'access'),
-                ('format_currency(n, None, currency, digits=10 ** 9)',
+                ('format_currency(n, None, currency, digits=1000000000)',
                     'limit'),
                 ('format_currency(n, None, record)', 'access'),
                 ('format_date(d, lang=record)', 'access'),
