@@ -209,6 +209,16 @@ def _template(activity, source):
     return template
 
 
+def refused(title, template):
+    "Yield the errors of the title and of the template, each may be empty"
+    for compile_, source in [
+            (message.text, title), (message.markup, template)]:
+        try:
+            compile_(source or '<html/>')
+        except TemplateSyntaxError as exception:
+            yield exception
+
+
 def _mjml(source):
     "Return why the well-formed MJML can not be converted, or None"
     root = etree.XML(source, etree.XMLParser(recover=True))

@@ -3,6 +3,7 @@
 # terms.
 """The journey: scenarios take records in and walk them through activities"""
 import datetime as dt
+import logging
 from collections import defaultdict
 
 from sql import Null
@@ -21,6 +22,7 @@ from .exceptions import (
     ScenarioModelError)
 from .mixin import MarketingAutomationMixin, own_company, party_of
 
+logger = logging.getLogger(__name__)
 _scenario_locked = {
     'readonly': Eval('state', 'draft') == 'running',
     }
@@ -397,6 +399,13 @@ class Activity(
             cls._set_scenario(cls.search([
                         ('parent', 'like', 'marketing.automation.scenario,%'),
                         ]))
+        cursor.execute(*table.select(
+                table.id, table.email_title, table.email_template))
+        for id_, *sources in cursor:
+            for problem in check.refused(*sources):
+                logger.warning(
+                    "the e-mail of activity %s can not be used: %s",
+                    id_, problem)
 
     @classmethod
     def view_attributes(cls):

@@ -3,11 +3,22 @@
 # terms.
 """Genshi templates written by people who must gain nothing by it
 
-The syntax and the result are those of Genshi's MarkupTemplate and
-TextTemplate, without what reaches further than the values given: includes,
-instructions, entities, functions and matches. A template is compiled to one
-Python function that yields the events of a Genshi stream; its expressions
-work through a Guard, see sandbox.py.
+What may be written: the directives of Genshi's MarkupTemplate and
+TextTemplate but def, match, include and python, with its results.
+Expressions have names, attributes, items and slices, calls, + - * / // %,
+comparisons, conditions, lists, dictionaries and comprehensions that make
+lists.
+
+What is refused, with its line: all else of Python, names that start with an
+underscore, documents that refer to others, and values where escaping does
+not help.
+
+How it is held: Genshi parses (compiler.py), each expression is rewritten to
+calls of a Guard (expression.py), and all becomes one function that yields
+the events of a Genshi stream.  The Guard (sandbox.py) knows by type what is
+read and called (builtin.py); one counter of steps, one clock and one size
+bound what still can grow.  Nothing here knows records: what is given decides
+itself what it shows, as Guarded.  The texts of errors are elsewhere.
 """
 from types import FunctionType
 

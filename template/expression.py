@@ -7,6 +7,7 @@ Names bound by the template become variables of the compiled function, all
 other names become its globals, which rendering fills with the context.
 """
 import ast
+import builtins
 import re
 import warnings
 
@@ -31,6 +32,8 @@ _COMPARE = {
     }
 _UNARY = {ast.Not, ast.USub, ast.UAdd}
 _CONSTANTS = {str, int, float, bool, type(None)}
+# Names that exist in Python or Genshi, but not here
+_REFUSED = {*dir(builtins), 'defined', 'value_of'}
 # Builtins whose items are those of their argument
 _SAME_ITEMS = {'list', 'max', 'min', 'reversed', 'sorted'}
 
@@ -235,6 +238,8 @@ class ExpressionCompiler:
             return load(self.scope[node.id].name)
         if node.id in BUILTINS:
             self.builtins.add(node.id)
+        elif node.id in _REFUSED:
+            self.error('refused', kind=node.id)
         else:
             self.names.add(node.id)
         return load(node.id)

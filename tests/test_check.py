@@ -87,6 +87,29 @@ class CheckTestCase(TestCase):
                 self.assertIn(problem, context.exception.message)
 
     @with_transaction()
+    def test_update(self):
+        "Test an update names the templates that can not be used any more"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        scenario = self._scenario()
+        scenario.save()
+        activity = Activity(name="Activity", parent=scenario)
+        activity.save()
+        table = Activity.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.update(
+                [table.email_title, table.email_template],
+                ["Hello", '<html>\n${value_of("record")}</html>'],
+                where=table.id == activity.id))
+        with self.assertLogs(
+                'trytond.modules.marketing_automation') as logs:
+            Activity.__register__('marketing_automation')
+        line, = logs.output
+        self.assertIn(f'activity {activity.id} ', line)
+        self.assertIn('value_of', line)
+        self.assertIn('line 2', line)
+
+    @with_transaction()
     def test_domain_access(self):
         "Test the domain is searched with the access of the user"
         pool = Pool()

@@ -431,7 +431,10 @@ class ExpressionTestCase(Case):
                 'set', 'map', 'filter', 'chr', 'ord', 'divmod', 'dict',
                 'defined', 'value_of', 'frozenset', 'tuple']:
             with self.subTest(source=source):
-                self.assertIn(source, compile_text('${%s}' % source).names)
+                with self.assertRaises(TemplateSyntaxError) as context:
+                    compile_text('\n${%s(l)}' % source)
+                self.assertEqual(context.exception.reason, 'refused')
+                self.assertEqual(context.exception.line, 2)
         for source in [
                 "'a' * 2", '[1] * 2', "'{}'.format(1)", 'l.index(1)',
                 'str(l)', "'%s' % l", '[l] == [l]', 'l in [l]',
@@ -490,10 +493,10 @@ class ExpressionTestCase(Case):
             ${a} <p py:for="b in c" title="$d">${b.x + e}</p>
             <p py:with="f = g; h = f">${f} ${h}</p>
             ${[i for i in j]} ${sorted(l.m + n for l in k)}
-            ${len(o)} ${p(q=r)} ${open} ${f}</div>''')
+            ${len(o)} ${p(q=r)} ${f}</div>''')
         self.assertEqual(
             template.names,
-            {*'acdegjknopr', 'open', 'f'})
+            {*'acdefgjknopr'})
 
     def test_paths(self):
         "Test what a template reads"
@@ -621,7 +624,7 @@ ATTACKS = [
     ("bytearray(10 ** 9)", 'expression'),
     ("value_of('__builtins__').x", 'expression'),
     ("value_of(text)", 'expression'),
-    ("defined(__x)", 'access'),
+    ("defined(__x)", 'expression'),
     # Syntax
     ("(y := 1)", 'expression'),
     ("lambda: 1", 'expression'),
@@ -640,7 +643,7 @@ ATTACKS = [
     ("[*items]", 'expression'),
     ("{**mapping}", 'expression'),
     ("dict(**mapping)", 'expression'),
-    ("dict(__class__=1)", 'access'),
+    ("len(__class__=1)", 'access'),
     ("x @ x", 'expression'),
     ("...", 'expression'),
     ("1j", 'expression'),
