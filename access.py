@@ -21,8 +21,7 @@ from trytond.transaction import (
     Transaction, inactive_records, without_check_access)
 
 from .template.error import TemplateRenderError
-from .template.sandbox import (
-    Guarded, check_number, check_strftime, check_width)
+from .template.values import Guarded, check_number, check_strftime, check_width
 
 # Nobody: a user without groups, companies and records of his own.  Access is
 # then only what the context gives.

@@ -131,7 +131,7 @@ class Parts:
 
     @staticmethod
     def _record(i):
-        from trytond.modules.marketing_automation.template.sandbox import (
+        from trytond.modules.marketing_automation.template.values import (
             Namespace)
         return Namespace(
             'record', {'rec_name': f"Party {i}", 'code': f'B{i}'})

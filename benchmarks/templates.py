@@ -12,7 +12,7 @@ from genshi.template import MarkupTemplate
 from trytond.modules.marketing_automation.mail.content import Content
 from trytond.modules.marketing_automation.mail.link import Placeholders
 from trytond.modules.marketing_automation.template import compile_markup
-from trytond.modules.marketing_automation.template.sandbox import Namespace
+from trytond.modules.marketing_automation.template.values import Namespace
 
 COUNT = 1000
 # Nothing but expressions, so that their guard is what is measured

@@ -13,12 +13,13 @@ What is refused, with its line: all else of Python, names that start with an
 underscore, documents that refer to others, and values where escaping does
 not help.
 
-How it is held: Genshi parses (compiler.py), each expression is rewritten to
-calls of a Guard (expression.py), and all becomes one function that yields
-the events of a Genshi stream.  The Guard (sandbox.py) knows by type what is
-read and called (builtin.py); one counter of steps, one clock and one size
-bound what still can grow.  Nothing here knows records: what is given decides
-itself what it shows, as Guarded.  The texts of errors are elsewhere.
+How it is held: Genshi parses (markup.py, text.py), each expression is
+rewritten to calls of a Guard (expression.py), and all becomes one function
+that yields the events of a Genshi stream (compiler.py).  The Guard
+(sandbox.py) knows by type what is read and called (builtin.py); one counter
+of steps, one clock and one size bound what still can grow.  Nothing here
+knows records: what is given decides itself what it shows, as Guarded.  The
+texts of errors are elsewhere.
 """
 from types import FunctionType
 
@@ -29,10 +30,13 @@ from trytond import backend
 from trytond.transaction import TransactionError
 
 from .builtin import BUILTINS, DATETIME
-from .compiler import MarkupCompiler, Static, TextCompiler
+from .compiler import Static
 from .error import TemplateError, TemplateRenderError, TemplateSyntaxError
 from .expression import FILENAME
-from .sandbox import GUARDS, Guard, Helper, Limits, is_callable
+from .markup import MarkupCompiler
+from .sandbox import GUARDS, Guard, Limits
+from .text import TextCompiler
+from .values import Helper, is_callable
 
 __all__ = [
     'DATETIME', 'Limits', 'Template', 'TemplateError', 'TemplateRenderError',

@@ -13,8 +13,9 @@ from functools import partial
 from genshi.core import Markup
 
 from .error import TemplateRenderError
-from .sandbox import (
-    CONTAINERS, NUMBERS, TEXTS, TIMES, Builtin, Guard, Guarded, Namespace,
+from .sandbox import Guard
+from .values import (
+    CONTAINERS, NUMBERS, TEXTS, TIMES, Builtin, Guarded, Namespace,
     check_number, check_short, check_strftime, check_width, type_name)
 
 # Functions

@@ -13,7 +13,7 @@ import warnings
 
 from .builtin import BUILTINS
 from .error import TemplateSyntaxError
-from .sandbox import MAX_BITS
+from .values import MAX_BITS
 
 FILENAME = '<template>'
 MAX_LENGTH = 5_000  # characters of an expression

@@ -9,18 +9,16 @@ characters of the output.
 """
 import datetime
 import re
-from decimal import Decimal
 from time import monotonic
 
 from genshi.core import Markup
 
 from .error import TemplateRenderError
+from .values import (
+    CONTAINERS, DATES, NUMBERS, SEQUENCES, SHOWN, TEXTS, Builtin, Function,
+    Guarded, Helper, check_number, check_strftime, check_width, type_name)
 
 INTERVAL = 256  # steps between two looks at the clock
-MAX_BITS = 1024  # of an integer
-MAX_DIGITS = 1000  # of a decimal once written without exponent
-MAX_WIDTH = 100  # of a formatted value, and of its precision
-MAX_SHORT = 1000  # characters of what is parsed: numbers, dates, formats
 MAX_ARGUMENTS = 100  # in a list for a method of a record
 
 
@@ -39,109 +37,12 @@ class Limits:
         self.output = output
 
 
-class Guarded:
-    "Base of the values that decide themselves what a template reads"
-    __slots__ = ()
-
-    def _read(self, name):
-        raise NotImplementedError
-
-    def _call(self, name, args, kwargs):
-        raise NotImplementedError
-
-
-class Namespace(Guarded):
-    "Values and functions by name"
-    __slots__ = ('_name', '_members', '_functions')
-
-    def __init__(self, name, members=None, functions=None):
-        self._name = name
-        self._members = members or {}
-        self._functions = functions or {}
-
-    def _read(self, name):
-        try:
-            return self._members[name]
-        except KeyError:
-            raise TemplateRenderError(
-                'attribute', name=name, type=self._name) from None
-
-    def _call(self, name, args, kwargs):
-        try:
-            function = self._functions[name]
-        except KeyError:
-            raise TemplateRenderError(
-                'method', name=name, type=self._name) from None
-        return function(*args, **kwargs)
-
-    def __repr__(self):
-        return f'<{self._name}>'
-
-
-class _Callable:
-    __slots__ = ('function',)
-
-    def __init__(self, function):
-        self.function = function
-
-
-class Helper(_Callable):
-    "A function of the context"
-    __slots__ = ()
-
-
-class Builtin(_Callable):
-    "A function that receives the guard first"
-    __slots__ = ()
-
-
-NUMBERS = {int, float, bool, Decimal}
-TEXTS = {str, Markup}
-SEQUENCES = {list, tuple}
-CONTAINERS = SEQUENCES | {dict, set}
-DATES = {datetime.date, datetime.datetime, datetime.time}
-TIMES = DATES | {datetime.timedelta}
-_SHOWN = NUMBERS | TIMES | TEXTS | {type(None)}
-
 _SPEC = re.compile(
     r'(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,30})[,_]?(?:\.(\d{1,30}))?'
     r'[bcdeEfFgGnosxX%]?', re.DOTALL)
 _PERCENT = re.compile(
     r'%(?:\((?P<key>[^()]*)\))?[#0\- +]*(?P<width>\d*)'
     r'(?:\.(?P<precision>\d*))?(?P<type>.?)', re.DOTALL)
-_STRFTIME = re.compile(r'(?:[^%]|%[-_0^#]?[EO]?[A-Za-z%])*')
-
-
-def check_strftime(format):
-    """Raise an error for a format of dates that could produce a long text
-
-    The C library pads a conversion to any width written in the format.
-    """
-    if (not isinstance(format, str)
-            or len(format) > MAX_SHORT
-            or not _STRFTIME.fullmatch(format)):
-        raise TemplateRenderError('format', format=str(format)[:100])
-
-
-def check_width(width):
-    if not isinstance(width, int) or abs(width) > MAX_WIDTH:
-        raise TemplateRenderError('limit_number')
-
-
-def check_number(number):
-    "Raise an error for a number that is long without exponent"
-    if (isinstance(number, Decimal)
-            and number.is_finite()
-            and abs(number.adjusted()) > MAX_DIGITS
-            or isinstance(number, int)
-            and number.bit_length() > MAX_BITS):
-        raise TemplateRenderError('limit_number')
-    return number
-
-
-def check_short(text):
-    if len(text) > MAX_SHORT:
-        raise TemplateRenderError('limit_text', limit=MAX_SHORT)
 
 
 class Guard:
@@ -224,7 +125,7 @@ class Guard:
         type_ = type(value)
         if type_ in TEXTS:
             self.charge(len(value))
-        elif type_ not in _SHOWN and not isinstance(value, Guarded):
+        elif type_ not in SHOWN and not isinstance(value, Guarded):
             raise TemplateRenderError('show', type=type_name(value))
         return value
 
@@ -281,7 +182,7 @@ class Guard:
                         'limit_steps', limit=MAX_ARGUMENTS)
                 for item in value:
                     self.scalar(item)
-            elif isinstance(value, _Callable):
+            elif isinstance(value, Function):
                 raise TemplateRenderError('call', type=type_name(value))
             else:
                 self.scalar(value)
@@ -398,7 +299,7 @@ class Guard:
         type_ = type(value)
         if type_ in TEXTS:
             return str(value)
-        if type_ not in _SHOWN and not isinstance(value, Guarded):
+        if type_ not in SHOWN and not isinstance(value, Guarded):
             raise TemplateRenderError('show', type=type_name(value))
         return str(value)
 
@@ -443,18 +344,6 @@ class Guard:
         result = format(value, spec)
         self.charge(len(result))
         return result
-
-
-def type_name(value):
-    if isinstance(value, Guarded):
-        return str(value)
-    if isinstance(value, _Callable):
-        return 'function'
-    return type(value).__name__
-
-
-def is_callable(value):
-    return callable(value) and not isinstance(value, (Guarded, _Callable))
 
 
 OPERATORS = {

@@ -1,0 +1,126 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""The values of templates: their types, and what is too big of them"""
+import datetime
+import re
+from decimal import Decimal
+
+from genshi.core import Markup
+
+from .error import TemplateRenderError
+
+MAX_BITS = 1024  # of an integer
+MAX_DIGITS = 1000  # of a decimal once written without exponent
+MAX_WIDTH = 100  # of a formatted value, and of its precision
+MAX_SHORT = 1000  # characters of what is parsed: numbers, dates, formats
+
+NUMBERS = {int, float, bool, Decimal}
+TEXTS = {str, Markup}
+SEQUENCES = {list, tuple}
+CONTAINERS = SEQUENCES | {dict, set}
+DATES = {datetime.date, datetime.datetime, datetime.time}
+TIMES = DATES | {datetime.timedelta}
+SHOWN = NUMBERS | TIMES | TEXTS | {type(None)}
+
+_STRFTIME = re.compile(r'(?:[^%]|%[-_0^#]?[EO]?[A-Za-z%])*')
+
+
+class Guarded:
+    "Base of the values that decide themselves what a template reads"
+    __slots__ = ()
+
+    def _read(self, name):
+        raise NotImplementedError
+
+    def _call(self, name, args, kwargs):
+        raise NotImplementedError
+
+
+class Namespace(Guarded):
+    "Values and functions by name"
+    __slots__ = ('_name', '_members', '_functions')
+
+    def __init__(self, name, members=None, functions=None):
+        self._name = name
+        self._members = members or {}
+        self._functions = functions or {}
+
+    def _read(self, name):
+        try:
+            return self._members[name]
+        except KeyError:
+            raise TemplateRenderError(
+                'attribute', name=name, type=self._name) from None
+
+    def _call(self, name, args, kwargs):
+        try:
+            function = self._functions[name]
+        except KeyError:
+            raise TemplateRenderError(
+                'method', name=name, type=self._name) from None
+        return function(*args, **kwargs)
+
+    def __repr__(self):
+        return f'<{self._name}>'
+
+
+class Function:
+    __slots__ = ('function',)
+
+    def __init__(self, function):
+        self.function = function
+
+
+class Helper(Function):
+    "A function of the context"
+    __slots__ = ()
+
+
+class Builtin(Function):
+    "A function that receives the guard first"
+    __slots__ = ()
+
+
+def check_strftime(format):
+    """Raise an error for a format of dates that could produce a long text
+
+    The C library pads a conversion to any width written in the format.
+    """
+    if (not isinstance(format, str)
+            or len(format) > MAX_SHORT
+            or not _STRFTIME.fullmatch(format)):
+        raise TemplateRenderError('format', format=str(format)[:100])
+
+
+def check_width(width):
+    if not isinstance(width, int) or abs(width) > MAX_WIDTH:
+        raise TemplateRenderError('limit_number')
+
+
+def check_number(number):
+    "Raise an error for a number that is long without exponent"
+    if (isinstance(number, Decimal)
+            and number.is_finite()
+            and abs(number.adjusted()) > MAX_DIGITS
+            or isinstance(number, int)
+            and number.bit_length() > MAX_BITS):
+        raise TemplateRenderError('limit_number')
+    return number
+
+
+def check_short(text):
+    if len(text) > MAX_SHORT:
+        raise TemplateRenderError('limit_text', limit=MAX_SHORT)
+
+
+def type_name(value):
+    if isinstance(value, Guarded):
+        return str(value)
+    if isinstance(value, Function):
+        return 'function'
+    return type(value).__name__
+
+
+def is_callable(value):
+    return callable(value) and not isinstance(value, (Guarded, Function))
