@@ -159,8 +159,8 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
     pending = ['waiting', 'delivered']
     # Reasons to skip that may have gone
     passing_reasons = [
-        'condition', 'inactive', 'no_address', 'no_party', 'suppressed',
-        'unsubscribed']
+        'condition', 'duplicate', 'inactive', 'no_address', 'no_party',
+        'suppressed', 'unsubscribed']
 
     record = fields.Many2One(
         'marketing.automation.record', "Record",
@@ -208,6 +208,7 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
             ('deleted', "Record Deleted"),
             ('no_party', "No Party"),
             ('no_address', "No E-mail Address"),
+            ('duplicate', "Same Address"),
             ('inactive', "Party Deactivated"),
             ('event', "Event Happened"),
             ('deactivated', "Activity Deactivated"),

@@ -13,7 +13,7 @@ from trytond.transaction import Transaction
 
 from .. import settings
 from ..condition import Scopes
-from ..exceptions import Failure
+from ..exceptions import Failure, Skip
 from ..mail.message import Outbox
 from ..mixin import own_company, party_of
 from ..transaction import commit, look
@@ -175,7 +175,19 @@ class MailSlice(Slice):
                         record_activity.decide(
                             activity, happened, outbox.scopes)
                         activity.execute(record_activity, outbox)
+        self._leave_out_repeated(outbox)
         return outbox
+
+    def _leave_out_repeated(self, outbox):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        activity = Activity(self.activity)
+        unsent = [
+            d for d in outbox.drafts if self.states[d.id] == 'waiting']
+        repeated = activity.scenario.repeated(activity, unsent)
+        for id_ in repeated:
+            self.results[id_] = Skip('duplicate').values
+        outbox.drafts = [d for d in outbox.drafts if d.id not in repeated]
 
     def _contexts(self):
         "Yield the contexts in which records are read with their ids"

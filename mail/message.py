@@ -97,6 +97,7 @@ class Draft:
         self.scenario = activity.scenario.id
         self.sender = activity.email_from
         self.record = record.id
+        self.party = party.id
         self.uuid = record.uuid
         self.resource = str(resource)
         self.name, self.address = recipient(activity, party)

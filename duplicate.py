@@ -1,0 +1,124 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""One e-mail for an address that several parties share"""
+from collections import defaultdict
+
+from sql import Literal
+from sql.functions import Lower
+
+from trytond.model import Index, fields
+from trytond.pool import Pool, PoolMeta
+from trytond.transaction import Transaction
+
+from .exceptions import Outcome
+from .mail.address import comparable, spellings
+from .mail.message import check_consent, recipient
+
+
+class Scenario(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.scenario'
+
+    once_per_address = fields.Boolean(
+        "Once per Address",
+        help="Check to send each e-mail only once to an address, "
+        "also when several parties have it.\n"
+        "The party whose record has entered first gets it.")
+
+    @classmethod
+    def default_once_per_address(cls):
+        return True
+
+    def repeated(self, activity, drafts):
+        "Return the set of ids of the drafts that the address gets already"
+        if not self.once_per_address:
+            return set()
+        parties = self._sharing(drafts)
+        first = self._first_records(activity, parties)
+        return {
+            draft.id for draft in drafts
+            if any(
+                record < draft.record and party != draft.party
+                for record, party in first[comparable(draft.address)])}
+
+    @staticmethod
+    def _sharing(drafts):
+        "Return the ids of other parties that have an address of the drafts"
+        pool = Pool()
+        ContactMechanism = pool.get('party.contact_mechanism')
+        table = ContactMechanism.__table__()
+        cursor = Transaction().connection.cursor()
+        addresses = {
+            s.lower() for d in drafts for s in spellings(d.address)}
+        cursor.execute(*table.select(
+                table.party, table.value,
+                where=fields.SQL_OPERATORS['in'](
+                    Lower(table.value), list(addresses))
+                & (table.type == 'email')))
+        sharing = defaultdict(set)
+        for party, value in cursor:
+            sharing[comparable(value)].add(party)
+        return {
+            p for parties in sharing.values() if len(parties) > 1
+            for p in parties}
+
+    def _first_records(self, activity, parties):
+        """Return {address: [(record, party)]} of what gets the activity
+
+        As ids of the records in the scenario and of the parties.
+        """
+        pool = Pool()
+        Party = pool.get('party.party')
+        first = defaultdict(list)
+        for record, party in self._getting(activity, parties):
+            party = Party(party)
+            try:
+                check_consent(self, party)
+                _, address = recipient(activity, party)
+            except Outcome:
+                continue
+            if party.active:
+                first[comparable(address)].append((record, party.id))
+        return first
+
+    def _getting(self, activity, parties):
+        "Yield (record, party) of the parties that get the activity"
+        pool = Pool()
+        Model = pool.get(self.model)
+        Record = pool.get('marketing.automation.record')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        if not parties:
+            return
+        record = Record.__table__()
+        table = RecordActivity.__table__()
+        cursor = Transaction().connection.cursor()
+        resources = {
+            str(r): r.marketing_party.id for r in Model.search([
+                    ('marketing_party.id', 'in', list(parties)),
+                    ])}
+        cursor.execute(*record
+            .join(table, condition=(table.record == record.id)
+                & (table.activity == activity.id))
+            .select(
+                record.id, record.record,
+                where=(record.scenario == self.id)
+                & (record.blocked != Literal(True))
+                & table.state.in_([*RecordActivity.pending, 'done'])
+                & fields.SQL_OPERATORS['in'](
+                    record.record, list(resources))))
+        for id_, resource in cursor.fetchall():
+            yield id_, resources[resource]
+
+
+class ContactMechanism(metaclass=PoolMeta):
+    __name__ = 'party.contact_mechanism'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(
+                t,
+                (Lower(t.value), Index.Equality()),
+                where=t.type == 'email'))
