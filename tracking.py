@@ -5,23 +5,30 @@
 import datetime as dt
 import hashlib
 from collections import defaultdict, namedtuple
+from itertools import groupby
 
 from sql import Conflict, Literal, Null
-from sql.aggregate import Count
+from sql.aggregate import Count, Max
 from sql.conditionals import Coalesce
 from sql.functions import DateTrunc
-from sql.operators import Exists
 
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool
-from trytond.transaction import Transaction
+from trytond.transaction import Transaction, inactive_records
 
 from . import schedule, settings, signature
 from .mail.link import to_uri
 from .transaction import commit
-from .verdict import HUMAN, MACHINE, UNKNOWN, Context
-from .verdict import Hit as RequestHit
-from .verdict import judge, rejudge
+from .verdict import HUMAN, MACHINE, UNKNOWN, Request, judge, rejudge
+
+# Requests for one link within a minute that are stored, by one recipient and
+# by all that are not told apart; the others are only counted
+FLOOD = 100
+FLOOD_ANONYMOUS = 1000
+# What a request is aimed at: tracking of the scenario, reference of the record
+Target = namedtuple(
+    'Target',
+    ['url', 'activity', 'tracking', 'record_activity', 'sent', 'resource'])
 
 
 class Link(ModelSQL, ModelView):
@@ -146,34 +153,24 @@ class Hit(ModelSQL, ModelView):
         request -- dictionary of method, user_agent, headers and secure
         url -- where the link leads if it is not stored
         """
-        pool = Pool()
-        Link = pool.get('marketing.automation.link')
         ids = cls._verify(f'click {url}' if url else 'click', token)
         if not ids:
             return None
-        link_id, record_activity = ids
-        link = Link.__table__()
-        target = cls._target(
-            link, link.activity, link.url, link.id == link_id,
-            record_activity)
+        link, record_activity = ids
+        target = cls._target(record_activity, link=link)
         if not target:
             return None
-        cls._store(target, link_id, request)
+        cls._store(target, link, request)
         return to_uri(url or target.url)
 
     @classmethod
     def opened(cls, token, request):
         "Store the hit of a pixel and return if it is genuine"
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
         ids = cls._verify('open', token)
         if not ids:
             return False
-        activity_id, record_activity = ids
-        activity = Activity.__table__()
-        target = cls._target(
-            activity, activity.id, Literal(''), activity.id == activity_id,
-            record_activity)
+        activity, record_activity = ids
+        target = cls._target(record_activity, activity=activity)
         if not target:
             return False
         cls._store(target, None, request)
@@ -187,38 +184,98 @@ class Hit(ModelSQL, ModelView):
             Configuration.get_secret(), purpose, token, 2)
 
     @classmethod
-    def _target(cls, table, activity, url, where, record_activity):
-        "Return the Target of a hit, in one query"
+    def _target(cls, record_activity, activity=None, link=None):
+        "Return the Target of the ids of a token, None if there is none"
         pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
         Link = pool.get('marketing.automation.link')
+        Record = pool.get('marketing.automation.record')
         RecordActivity = pool.get('marketing.automation.record.activity')
+        Scenario = pool.get('marketing.automation.scenario')
         cursor = Transaction().connection.cursor()
+        activity_ = Activity.__table__()
+        link_ = Link.__table__()
+        record = Record.__table__()
+        scenario = Scenario.__table__()
         sent = RecordActivity.__table__()
-        hit = cls.__table__()
-        link = Link.__table__()
-        rules = settings.hit_rules()
-        recent = dt.datetime.now() - dt.timedelta(seconds=rules.sweep)
-        links = Coalesce(
-            sent.links, link.select(Count(), where=link.activity == activity))
-        cursor.execute(*table
-            .join(sent, 'LEFT', condition=(sent.id == record_activity)
-                & (sent.activity == activity))
-            .join(hit, 'LEFT', condition=(hit.record_activity == sent.id)
-                & (hit.at >= recent))
+        cursor.execute(*activity_
+            .join(scenario, condition=activity_.scenario == scenario.id)
+            .join(link_, 'LEFT', condition=(link_.activity == activity_.id)
+                & (link_.id == link))
+            .join(sent, 'LEFT', condition=(sent.activity == activity_.id)
+                & (sent.id == record_activity))
+            .join(record, 'LEFT', condition=sent.record == record.id)
             .select(
-                url, activity, links, sent.id, sent.at,
-                sent.email_opened, sent.email_clicked,
-                hit.id, hit.at, hit.link, hit.verdict,
-                where=where,
-                # Enough to recognise a burst, whatever has been requested
-                order_by=[hit.id.desc], limit=100))
-        rows = cursor.fetchall()
-        return Target(rows, rules) if rows else None
+                link_.url, activity_.id, scenario.tracking,
+                sent.id, sent.at, record.record,
+                where=(link_.id == link) if link
+                else (activity_.id == activity)))
+        row = cursor.fetchone()
+        return Target(*row) if row else None
 
     @classmethod
     def _store(cls, target, link, request):
+        "Store or count a request for the id of a link, None for the pixel"
         now = dt.datetime.now()
-        verdict = target.judge(now, link, request)
+        verdict, _ = judge(
+            Request(now, link, **request), schedule.instant(target.sent),
+            settings.hit_rules())
+        record_activity = None
+        if cls._is_individual(target):
+            record_activity = target.record_activity
+        elif verdict == UNKNOWN:
+            # No other request is known to come from the same recipient
+            verdict = HUMAN
+        values = [target.activity, record_activity, link]
+        if cls._is_flood(now, *values):
+            cls._count(now, target.activity, link, verdict)
+        else:
+            cls._insert(now, *values, verdict)
+
+    @classmethod
+    def _is_individual(cls, target):
+        "Return if it may be stored who has made the request"
+        pool = Pool()
+        if target.tracking != 'individual' or not target.resource:
+            return False
+        name, id_ = target.resource.split(',')
+        with inactive_records():
+            return bool(pool.get(name).search([
+                        ('id', '=', int(id_)),
+                        ('marketing_party.marketing_tracking_refused',
+                            '=', False),
+                        ], count=True))
+
+    @classmethod
+    def _is_flood(cls, now, activity, record_activity, link):
+        "Return if there have been too many such requests within a minute"
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        limit = FLOOD if record_activity else FLOOD_ANONYMOUS
+        recent = table.select(
+            table.id,
+            where=(table.activity == activity)
+            & (table.record_activity == record_activity)
+            & (table.link == link)
+            & (table.at > now - dt.timedelta(minutes=1)),
+            limit=limit)
+        cursor.execute(*recent.select(Count()))
+        count, = cursor.fetchone()
+        return count >= limit
+
+    @classmethod
+    def _count(cls, now, activity, link, verdict):
+        "Count a request of a flood"
+        pool = Pool()
+        HitCount = pool.get('marketing.automation.hit.count')
+        # No person follows a link that often
+        if verdict == UNKNOWN:
+            verdict = MACHINE
+        HitCount.increment(
+            activity, now, verdict, 'clicks' if link else 'opens')
+
+    @classmethod
+    def _insert(cls, now, activity, record_activity, link, verdict):
         table = cls.__table__()
         transaction = Transaction()
         cursor = transaction.connection.cursor()
@@ -228,86 +285,56 @@ class Hit(ModelSQL, ModelView):
                     table.verdict, table.settled],
                 [[
                         transaction.user, now, now,
-                        target.activity, target.record_activity, link,
-                        verdict, verdict == MACHINE]]))
-        if verdict == HUMAN:
-            target.note(link is not None)
-        elif target.doubtful:
-            cls._doubt(target)
-
-    @classmethod
-    def _doubt(cls, target):
-        "Wait for what follows: other hits came within the time of a burst"
-        table = cls.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.update(
-                [table.verdict], [UNKNOWN],
-                where=fields.SQL_OPERATORS['in'](table.id, target.doubtful)
-                & (table.settled == Literal(False))))
-        cls._recount([target.record_activity])
-
-    @classmethod
-    def _recount(cls, ids):
-        "Let the flags of the record activities tell what their hits tell"
-        pool = Pool()
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        sent = RecordActivity.__table__()
-        hit = cls.__table__()
-        cursor = Transaction().connection.cursor()
-        human = ((hit.record_activity == sent.id) & (hit.verdict == HUMAN))
-        cursor.execute(*sent.update(
-                [sent.email_opened, sent.email_clicked], [
-                    Exists(hit.select(Literal(1), where=human)),
-                    Exists(hit.select(
-                            Literal(1), where=human & (hit.link != Null))),
-                    ],
-                where=fields.SQL_OPERATORS['in'](sent.id, ids)))
+                        activity, record_activity, link,
+                        verdict, verdict != UNKNOWN]]))
 
     @classmethod
     def settle(cls):
-        "Give hits their final verdict and let them start what depends on it"
+        "Give hits their verdict and let them start what depends on it"
         while commit(cls._settle_slice):
             pass
 
     @classmethod
     def _settle_slice(cls, size=500):
-        "Settle some hits, return if there may be more"
+        "Settle the hits on some messages, return if there may be more"
         rules = settings.hit_rules()
         now = dt.datetime.now()
-        rows = cls._unsettled(now - dt.timedelta(seconds=rules.hold), size)
-        messages = cls._messages({s for _, s in rows if s}, now)
-        verdicts = {id_: HUMAN for id_, sent in rows if not sent}
-        opened, clicked, dropped = set(), set(), set()
-        for sent, hits in messages.items():
-            for hit, verdict in hits.rejudge(now, rules):
-                verdicts[hit.id] = verdict
+        held = now - dt.timedelta(seconds=rules.hold)
+        rows = cls._unsettled(held, size)
+        verdicts, opened, clicked = defaultdict(list), set(), set()
+        for (id_, sent, links), hits in cls._messages(rows, rules):
+            found = rejudge(
+                [hit[:3] for hit in hits], now, sent, max(1, links), rules)
+            for i, (at, link, verdict, hit, is_settled) in enumerate(hits):
+                if is_settled or at > held:
+                    continue
+                verdict, _ = found.get(i, (verdict, None))
+                verdicts[verdict].append(hit)
                 if verdict == HUMAN:
-                    opened.add(sent)
-                    if hit.link:
-                        clicked.add(sent)
-                elif verdict != hit.verdict == HUMAN:
-                    dropped.add(sent)
-        cls._set_verdicts(verdicts, {id_ for id_, _ in rows})
-        if dropped:
-            cls._recount(list(dropped))
+                    (clicked if link else opened).add(id_)
+        cls._set_verdicts(verdicts)
         cls._fire(opened, clicked)
         return len(rows) == size
 
     @classmethod
     def _unsettled(cls, held, size):
-        "Return (id, record activity) of hits that are ready to be settled"
+        "Return (record activity, time) of hits that are ready to be settled"
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
         cursor.execute(*table.select(
-                table.id, table.record_activity,
-                where=(table.settled == Literal(False))
-                & ((table.verdict == HUMAN) | (table.at <= held)),
+                table.record_activity, table.at,
+                where=(table.settled == Literal(False)) & (table.at <= held)
+                & (table.record_activity != Null),
                 order_by=[table.id.asc], limit=size))
         return cursor.fetchall()
 
     @classmethod
-    def _messages(cls, ids, now):
-        "Return {record activity: Hits unsettled or of the last day}"
+    def _messages(cls, rows, rules):
+        """Yield ((record activity, time, number of links), [hit]) of each
+
+        A hit is (time, link, verdict, id, settled).  Those that tell something
+        of the rows are among them.
+        """
         pool = Pool()
         Link = pool.get('marketing.automation.link')
         RecordActivity = pool.get('marketing.automation.record.activity')
@@ -315,37 +342,34 @@ class Hit(ModelSQL, ModelView):
         sent = RecordActivity.__table__()
         link = Link.__table__()
         cursor = Transaction().connection.cursor()
+        if not rows:
+            return
+        since = (min(schedule.instant(at) for _, at in rows)
+            - dt.timedelta(seconds=rules.sweep))
         links = Coalesce(sent.links, link.select(
                 Count(), where=link.activity == sent.activity))
         cursor.execute(*table
             .join(sent, condition=table.record_activity == sent.id)
             .select(
                 sent.id, sent.at, links,
-                table.id, table.at, table.link, table.verdict,
-                where=fields.SQL_OPERATORS['in'](sent.id, list(ids))
-                & ((table.at >= now - dt.timedelta(days=1))
-                    # However long the cron has not run
-                    | (table.settled == Literal(False)))))
-        messages = {}
-        for id_, at, count, *hit in cursor.fetchall():
-            hits = messages.setdefault(id_, Hits(schedule.instant(at), count))
-            hits.add(*hit)
-        return messages
+                table.at, table.link, table.verdict, table.id, table.settled,
+                where=fields.SQL_OPERATORS['in'](
+                    sent.id, list({id_ for id_, _ in rows}))
+                & (table.at >= since),
+                order_by=[sent.id, table.id]))
+        for (id_, at, count), hits in groupby(
+                cursor.fetchall(), key=lambda row: row[:3]):
+            yield (id_, schedule.instant(at), count), [
+                (schedule.instant(at), *hit) for _, _, _, at, *hit in hits]
 
     @classmethod
-    def _set_verdicts(cls, verdicts, settled):
+    def _set_verdicts(cls, verdicts):
+        "Settle the hits, {verdict: ids}"
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
-        same = defaultdict(list)
-        for id_, verdict in verdicts.items():
-            same[verdict, id_ in settled].append(id_)
-        for (verdict, is_settled), ids in same.items():
-            columns, values = [table.verdict], [verdict]
-            if is_settled:
-                columns.append(table.settled)
-                values.append(True)
+        for verdict, ids in verdicts.items():
             cursor.execute(*table.update(
-                    columns, values,
+                    [table.verdict, table.settled], [verdict, True],
                     where=fields.SQL_OPERATORS['in'](table.id, ids)))
 
     @staticmethod
@@ -427,78 +451,24 @@ class HitCount(ModelSQL):
                     counts.activity, counts.day, counts.verdict,
                     counts.opens, counts.clicks)))
 
-
-class Target:
-    "What a hit is aimed at: the rows of Hit._target"
-
-    def __init__(self, rows, rules):
-        (self.url, self.activity, self.links, self.record_activity, at,
-            self.is_opened, self.is_clicked, *_) = rows[0]
-        self.sent = schedule.instant(at)
-        self.rules = rules
-        self.recent = [
-            (id_, schedule.instant(at), link, verdict)
-            for *_, id_, at, link, verdict in rows if id_]
-
-    def judge(self, now, link, request):
-        """Return the verdict of a hit that comes now
-
-        It is human at once if it stands alone, long after the message.
-        """
-        self.now = now
-        context = Context(
-            self.sent, max(1, self.links),
-            [(at, link) for _, at, link, _ in self.recent])
-        verdict, _ = judge(
-            RequestHit(now, link, **request), context, self.rules)
-        if (verdict == UNKNOWN and self.sent and not self._close
-                and (now - self.sent).total_seconds() >= self.rules.soon):
-            verdict = HUMAN
-        return verdict
-
-    @property
-    def _close(self):
-        "The recent hits within the time of a burst"
-        since = self.now - dt.timedelta(seconds=self.rules.burst)
-        return [hit for hit in self.recent if hit[1] >= since]
-
-    @property
-    def doubtful(self):
-        "The ids of hits that were taken for human too early"
-        return [id_ for id_, _, _, verdict in self._close if verdict == HUMAN]
-
-    def note(self, is_click):
-        "Store the event on the record activity"
-        pool = Pool()
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        if self.is_opened and (self.is_clicked or not is_click):
-            return
-        table = RecordActivity.__table__()
-        cursor = Transaction().connection.cursor()
-        columns = [table.email_opened]
-        if is_click:
-            columns.append(table.email_clicked)
+    @classmethod
+    def increment(cls, activity, now, verdict, name):
+        "Count one more of opens or clicks, the name, on the day"
+        table = cls.__table__()
+        same = cls.__table__()
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        at = dt.datetime.combine(now, dt.time())
         cursor.execute(*table.update(
-                columns, [True] * len(columns),
-                where=table.id == self.record_activity))
-
-
-class Hits:
-    "The hits on one message"
-    Hit = namedtuple('Hit', ['id', 'at', 'link', 'verdict'])
-
-    def __init__(self, sent, links):
-        self.sent = sent
-        self.links = max(1, links)
-        self.hits = []
-
-    def add(self, id_, at, link, verdict):
-        self.hits.append(self.Hit(id_, schedule.instant(at), link, verdict))
-
-    def rejudge(self, now, rules):
-        "Yield (hit, verdict) of each hit"
-        changes = rejudge(
-            [(h.at, h.link, h.verdict) for h in self.hits],
-            now, self.sent, self.links, rules)
-        for i, hit in enumerate(self.hits):
-            yield hit, changes[i][0] if i in changes else hit.verdict
+                [getattr(table, name)], [getattr(table, name) + 1],
+                where=table.id == same.select(
+                    Max(same.id),
+                    where=(same.activity == activity) & (same.at == at)
+                    & (same.verdict == verdict))))
+        if not cursor.rowcount:
+            cursor.execute(*table.insert(
+                    [table.create_uid, table.create_date, table.activity,
+                        table.at, table.verdict, table.opens, table.clicks],
+                    [[
+                            transaction.user, now, activity, at, verdict,
+                            int(name == 'opens'), int(name == 'clicks')]]))

@@ -3,14 +3,14 @@
 # terms.
 """Whether a person or a machine fetched a link or the pixel of a message.
 
-A hit is judged twice: by `judge` when it comes, where everything that is not
-plainly a machine stays unknown, and by `rejudge` once it is `hold` seconds
-old, when a scanner has had the time to betray itself by the other links.
-Activities fire on what `rejudge` calls human; a burst that shows later still
-turns its human hits into machine hits, so that rates correct themselves.
+A hit is judged twice: by `judge` when it comes, by the request alone, where
+everything that is not plainly a machine stays unknown, and by `rejudge` once
+it is `hold` seconds old.  All that could tell of it has come then, since no
+window is wider, so that this verdict is final.  Activities fire on it.
 
-The first row that fits decides.  "Pixel" and "link" say what was fetched,
-nothing means both; s is seconds after the message was sent.
+The first row that fits decides, from burst on only by `rejudge`.  "Pixel" and
+"link" say what was fetched, nothing means both; s is seconds after the message
+was sent.
 
 ================ ============================================== =======
 signal           hit                                            verdict
@@ -36,10 +36,10 @@ repeat           of a window of 10 s in which each link of the  machine
                  message was fetched twice; if it has one link,
                  only if s < 45 or the pixel was too (7)
 sweep            of a window of 60 s with all of 5 or more      machine
-                 links of the message, only by rejudge
+                 links of the message
 company          pixel: within 1 s of a link that a machine     machine
-                 fetched, only by rejudge
-(none)           younger than 15 s                              unknown
+                 fetched
+(none)           younger than 60 s                              unknown
 proxy            pixel: an image proxy that fetches when the    human
                  message is shown (8)
 (none)           everything else                                human
@@ -76,26 +76,23 @@ from collections import Counter, namedtuple
 
 from crawleruseragents import is_crawler
 
-__all__ = ['HUMAN', 'MACHINE', 'UNKNOWN', 'Hit', 'Context', 'Rules', 'RULES',
-    'judge', 'rejudge']
+__all__ = [
+    'HUMAN', 'MACHINE', 'UNKNOWN', 'Request', 'Rules', 'RULES', 'judge',
+    'rejudge']
 
 HUMAN, MACHINE, UNKNOWN = 'human', 'machine', 'unknown'
 
 # link: any identifier, None for the pixel.  headers: a mapping, by lower-case
 # names if it minds; None if not known, which says nothing.  secure: over HTTPS
-Hit = namedtuple(
-    'Hit', ['at', 'link', 'method', 'user_agent', 'headers', 'secure'],
+Request = namedtuple(
+    'Request', ['at', 'link', 'method', 'user_agent', 'headers', 'secure'],
     defaults=[None, 'GET', '', None, False])
-# sent: when the mail server took the message, or None; links: how many tracked
-# links it has, or None; recent: [(at, link)] of earlier hits on the message
-Context = namedtuple(
-    'Context', ['sent', 'links', 'recent'], defaults=[None, None, ()])
-# Numbers of links, else seconds.  hold must exceed burst: a window must have
-# closed, and slow requests must have been stored
+# Numbers of links, else seconds.  hold must not be less than sweep, so that
+# all windows have closed
 Rules = namedtuple('Rules', [
         'early_open', 'early_click', 'soon', 'pace', 'burst', 'burst_links',
         'sweep', 'sweep_links', 'hold'],
-    defaults=[5, 10, 45, 1, 10, 3, 60, 5, 15])
+    defaults=[5, 10, 45, 1, 10, 3, 60, 5, 60])
 RULES = Rules()
 
 MAX_AGENT = 1000  # characters read of a user agent
@@ -115,22 +112,15 @@ BROWSERS = [
     (re.compile(r'\bVersion/(\d{1,4})\S* (?:Mobile/\S+ )?Safari/'), 17)]
 
 
-def judge(hit, context=Context(), rules=RULES):
-    """Return (verdict, [signal]) of a hit by what is known when it comes.
+def judge(request, sent=None, rules=RULES):
+    """Return (verdict, [signal]) of a request by what is known when it comes
 
-    The signal 'burst' or 'repeat' tells that `rejudge` has news on earlier
-    hits.
+    sent -- when the mail server took the message, or None
     """
-    signals = [
-        *_own_signals(hit), *_time_signals(hit, context.sent, rules)]
-    hits = [(at, link) for at, link, *_ in context.recent]
-    hits.append((hit.at, hit.link))
-    found = _bursts(hits, context.sent, context.links, rules)
-    if signal := found.get(len(hits) - 1):
-        signals.append(signal)
+    signals = [*_own_signals(request), *_time_signals(request, sent, rules)]
     if signals:
         return MACHINE, signals
-    return UNKNOWN if rules.hold else HUMAN, ['proxy'] * _is_proxied(hit)
+    return UNKNOWN, ['proxy'] * _is_proxied(request)
 
 
 def rejudge(hits, now, sent=None, links=None, rules=RULES):
@@ -154,13 +144,13 @@ def rejudge(hits, now, sent=None, links=None, rules=RULES):
     return changes
 
 
-def _own_signals(hit):
+def _own_signals(request):
     "Signals of the request alone"
-    agent = (hit.user_agent or '')[:MAX_AGENT].strip()
-    if hit.method != 'GET':
+    agent = (request.user_agent or '')[:MAX_AGENT].strip()
+    if request.method != 'GET':
         yield 'method'
     if agent.endswith(GMAIL_PREFETCH) or any(
-            PREFETCH.search(_header(hit, name)) for name in PURPOSES):
+            PREFETCH.search(_header(request, name)) for name in PURPOSES):
         yield 'prefetch'
     if not agent:
         yield 'no-agent'
@@ -168,41 +158,41 @@ def _own_signals(hit):
         yield 'privacy-proxy'
     elif SCANNER.search(agent):
         yield 'scanner'
-    elif not _is_proxied(hit) and is_crawler(agent):
+    elif not _is_proxied(request) and is_crawler(agent):
         yield 'robot'
-    if hit.link is not None and (
-            _header(hit, 'sec-fetch-mode') not in {'', 'navigate'}):
+    if request.link is not None and (
+            _header(request, 'sec-fetch-mode') not in {'', 'navigate'}):
         yield 'not-navigation'
 
 
-def _time_signals(hit, sent, rules):
+def _time_signals(request, sent, rules):
     "Signals that need to know when the message was sent"
     if sent is None:
         return
-    seconds = _seconds(sent, hit.at)
-    is_open = hit.link is None and not _is_proxied(hit)
+    seconds = _seconds(sent, request.at)
+    is_open = request.link is None and not _is_proxied(request)
     if seconds < (rules.early_open if is_open else rules.early_click):
         yield 'early'
-    if seconds < rules.soon and hit.link is not None and _is_bare(hit):
+    if seconds < rules.soon and request.link is not None and _is_bare(request):
         yield 'no-metadata'
 
 
-def _header(hit, name):
-    return ((hit.headers or {}).get(name) or '')[:100].strip().lower()
+def _header(request, name):
+    return ((request.headers or {}).get(name) or '')[:100].strip().lower()
 
 
-def _is_proxied(hit):
-    return hit.link is None and bool(
-        IMAGE_PROXY.search((hit.user_agent or '')[:MAX_AGENT]))
+def _is_proxied(request):
+    return request.link is None and bool(
+        IMAGE_PROXY.search((request.user_agent or '')[:MAX_AGENT]))
 
 
-def _is_bare(hit):
+def _is_bare(request):
     "Whether it lacks what the browser it claims to be sends"
-    if (not hit.secure or hit.headers is None
-            or _header(hit, 'sec-fetch-mode')):
+    if (not request.secure or request.headers is None
+            or _header(request, 'sec-fetch-mode')):
         return False
     for pattern, version in BROWSERS:
-        if found := pattern.search((hit.user_agent or '')[:MAX_AGENT]):
+        if found := pattern.search((request.user_agent or '')[:MAX_AGENT]):
             return int(found[1]) >= version
     return False
 

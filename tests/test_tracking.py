@@ -6,7 +6,10 @@ import datetime as dt
 import unittest
 from unittest.mock import patch
 
+from sql import Literal
+
 from trytond.modules.marketing_automation import signature
+from trytond.modules.marketing_automation.tracking import FLOOD
 from trytond.pool import Pool
 from trytond.tests.test_tryton import activate_module, with_transaction
 from trytond.transaction import Transaction
@@ -134,6 +137,14 @@ class TrackingTestCase(unittest.TestCase):
                 sent = RecordActivity(sent.id)
                 self.assertEqual(sent.email_clicked, clicked)
 
+    def age(self, **age):
+        "Let the hits be so old"
+        Hit = Pool().get('marketing.automation.hit')
+        table = Hit.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.update(
+                [table.at], [dt.datetime.now() - dt.timedelta(**age)]))
+
     @with_transaction()
     def test_scanner(self):
         "Test a late scanner changes nothing, a person afterwards does"
@@ -147,22 +158,159 @@ class TrackingTestCase(unittest.TestCase):
             self.assertTrue(Hit.clicked(click, BROWSER))
             self.assertTrue(Hit.opened(pixel, BROWSER))
 
+        self.age(minutes=4)
+        Hit._settle_slice()
+
         self.assertFalse(RecordActivity(sent.id).email_clicked)
         self.assertFalse(RecordActivity(sent.id).email_opened)
-        Hit._settle_slice()
         self.assertFalse(self.children(sent))
 
+        self.assertTrue(Hit.clicked(click, BROWSER))
         table = Hit.__table__()
         cursor = Transaction().connection.cursor()
         cursor.execute(*table.update(
-                [table.at], [dt.datetime.now() - dt.timedelta(minutes=2)]))
-        Hit._settle_slice()
-        self.assertFalse(self.children(sent))
-        self.assertTrue(Hit.clicked(click, BROWSER))
+                [table.at], [dt.datetime.now() - dt.timedelta(minutes=2)],
+                where=table.settled == Literal(False)))
         Hit._settle_slice()
 
         self.assertTrue(RecordActivity(sent.id).email_clicked)
         self.assertEqual(len(self.children(sent)), 1)
+
+    @with_transaction()
+    def test_held(self):
+        "Test a hit starts nothing before all is known that tells of it"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        sent = self.sent(hours=1)
+        Hit.clicked(self.token('click', self.link(sent), sent.id), BROWSER)
+        for seconds, count in [(55, 0), (60, 1)]:
+            self.age(seconds=seconds)
+            Hit._settle_slice()
+            self.assertEqual(len(self.children(sent)), count)
+
+    @with_transaction()
+    def test_known_otherwise(self):
+        "Test machines take nothing away that is known otherwise"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        by_button, forgotten = self.sent(days=500), self.sent(days=500)
+        RecordActivity.on_email_clicked([by_button])
+        token = self.token('click', self.link(forgotten), forgotten.id)
+        Hit.clicked(token, BROWSER)
+        self.age(days=400)
+        Hit._settle_slice()
+        Hit._clean_slice(dt.datetime.now() - dt.timedelta(days=365))
+        self.assertFalse(Hit.search([]))
+
+        for sent in [by_button, forgotten]:
+            click = self.token('click', self.link(sent), sent.id)
+            pixel = self.token('open', sent.activity.id, sent.id)
+            for _ in range(2):
+                Hit.clicked(click, BROWSER)
+                Hit.opened(pixel, BROWSER)
+        self.age(minutes=2)
+        Hit._settle_slice()
+
+        self.assertEqual({h.verdict for h in Hit.search([])}, {'machine'})
+        table = RecordActivity.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.email_opened, table.email_clicked,
+                where=table.id.in_([by_button.id, forgotten.id])))
+        self.assertEqual(
+            [list(map(bool, row)) for row in cursor], [[True, True]] * 2)
+
+    @with_transaction()
+    def test_anonymous(self):
+        "Test nobody is named who must not be tracked any more"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        Party = pool.get('party.party')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        Scenario = pool.get('marketing.automation.scenario')
+
+        def refuse(sent):
+            Party.write(
+                [sent.record.party], {'marketing_tracking_refused': True})
+
+        def change(tracking):
+            return lambda sent: Scenario.write(
+                [sent.record.scenario], {'tracking': tracking})
+
+        def delete(sent):
+            party = sent.record.party
+            Party.delete([party])
+
+        for forbid in [refuse, change('aggregate'), change('none'), delete]:
+            with self.subTest(forbid=forbid):
+                sent = self.sent(hours=1)
+                click = self.token('click', self.link(sent), sent.id)
+                pixel = self.token('open', sent.activity.id, sent.id)
+                forbid(sent)
+
+                self.assertEqual(
+                    Hit.clicked(click, BROWSER), 'https://example.com/')
+                self.assertTrue(Hit.opened(pixel, BROWSER))
+                self.assertTrue(
+                    Hit.opened(pixel, {**BROWSER, 'method': 'HEAD'}))
+                self.age(minutes=2)
+                Hit._settle_slice()
+
+                hits = Hit.search([('activity', '=', sent.activity.id)])
+                self.assertEqual(
+                    {h.record_activity for h in hits}, {None})
+                self.assertEqual(
+                    sorted(h.verdict for h in hits),
+                    ['human', 'human', 'machine'])
+                sent = RecordActivity(sent.id)
+                self.assertFalse(sent.email_opened)
+                self.assertFalse(self.children(sent))
+
+    @with_transaction()
+    def test_flood(self):
+        "Test the requests of a flood are counted but not stored"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        HitCount = pool.get('marketing.automation.hit.count')
+        sent = self.sent(hours=1)
+        click = self.token('click', self.link(sent), sent.id)
+        for _ in range(FLOOD + 20):
+            self.assertTrue(Hit.clicked(click, BROWSER))
+
+        self.assertEqual(Hit.search([], count=True), FLOOD)
+        count, = HitCount.search([])
+        self.assertEqual(
+            (count.activity, count.verdict, count.opens, count.clicks),
+            (sent.activity, 'machine', 0, 20))
+
+        other = self.sent(hours=1)
+        Hit.clicked(self.token('click', self.link(other), other.id), BROWSER)
+        self.assertEqual(Hit.search([], count=True), FLOOD + 1)
+        self.age(minutes=2)
+        Hit.clicked(click, BROWSER)
+        self.assertEqual(Hit.search([], count=True), FLOOD + 2)
+
+    @with_transaction()
+    def test_linear(self):
+        "Test many hits on one message are settled in one step"
+        pool = Pool()
+        Hit = pool.get('marketing.automation.hit')
+        sent = self.sent(days=1)
+        at = dt.datetime.now() - dt.timedelta(hours=1)
+        Hit.create([{
+                    'at': at + dt.timedelta(seconds=i / 10),
+                    'activity': sent.activity.id,
+                    'record_activity': sent.id,
+                    'link': self.link(sent),
+                    'verdict': 'unknown',
+                    'settled': False,
+                    } for i in range(60)])
+
+        self.assertTrue(Hit._settle_slice(size=10))
+
+        self.assertFalse(Hit.search([('settled', '=', False)]))
+        self.assertFalse(Hit._settle_slice(size=10))
 
     @with_transaction()
     def test_statements(self):
@@ -174,7 +322,7 @@ class TrackingTestCase(unittest.TestCase):
         connection = Transaction().connection
         for func, token, limit in [
                 (Hit.clicked, click, 4),
-                (Hit.opened, pixel, 3),
+                (Hit.opened, pixel, 4),
                 ]:
             statements = []
 
