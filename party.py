@@ -62,13 +62,26 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
             nested = 'rec_name' if isinstance(operand, str) else 'id'
         return [(nested, operator, operand, *extra)]
 
+    @classmethod
+    def on_modification(cls, mode, parties, field_names=None):
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        super().on_modification(mode, parties, field_names=field_names)
+        if mode == 'write' and 'marketing_tracking_refused' in field_names:
+            for refused in [True, False]:
+                Record.set_anonymous(
+                    cls._marketing_resources([
+                            p for p in parties
+                            if bool(p.marketing_tracking_refused) == refused]),
+                    refused)
+
     def marketing_traces(self):
         """Return {model: domain} of what tells something of the party
 
         Neither access nor what has been deactivated or deleted in the
         meantime restricts it.
         """
-        resources = self._marketing_resources()
+        resources = self._marketing_resources([self])
         addresses = self._marketing_addresses()
         sent = ('record_activity.record.record', 'in', resources)
         return {
@@ -96,16 +109,20 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
                 ],
             }
 
-    def _marketing_resources(self):
-        "Return the references of what can enter scenarios for the party"
+    @classmethod
+    def _marketing_resources(cls, parties):
+        "Return the references of what can enter scenarios for the parties"
         pool = Pool()
         Scenario = pool.get('marketing.automation.scenario')
         cursor = Transaction().connection.cursor()
+        ids = [p.id for p in parties]
         resources = []
+        if not ids:
+            return resources
         with without_check_access(), inactive_records():
             for name, _ in Scenario.get_models():
                 cursor.execute(*pool.get(name).search(
-                        [('marketing_party.id', '=', self.id)],
+                        [('marketing_party.id', 'in', ids)],
                         order=[], query=True))
                 resources.extend(f'{name},{id_}' for id_, in cursor)
         return resources
@@ -174,15 +191,19 @@ class Replace(metaclass=PoolMeta):
 
     def _replace_marketing_consent(self):
         "Keep every refusal of both parties"
+        pool = Pool()
+        Party = pool.get('party.party')
         source, destination = self.ask.source, self.ask.destination
         destination.marketing_scenario_unsubscribed = list({
                 *destination.marketing_scenario_unsubscribed,
                 *source.marketing_scenario_unsubscribed,
                 })
-        for name in ['marketing_unsubscribed', 'marketing_tracking_refused']:
-            if getattr(source, name):
-                setattr(destination, name, True)
         destination.save()
+        # Also what does not change, for the records that have been moved
+        Party.write([destination], {
+                name: any(getattr(p, name) for p in [source, destination])
+                for name in [
+                    'marketing_unsubscribed', 'marketing_tracking_refused']})
 
     @classmethod
     def fields_to_replace(cls):
@@ -203,6 +224,7 @@ class Erase(metaclass=PoolMeta):
         Email = pool.get('ir.email')
         Hit = pool.get('marketing.automation.hit')
         Party = pool.get('party.party')
+        Record = pool.get('marketing.automation.record')
         RecordActivity = pool.get('marketing.automation.record.activity')
         traces = Party(party_id).marketing_traces()
         sent = traces[Email.__name__]
@@ -225,4 +247,5 @@ class Erase(metaclass=PoolMeta):
             # What it does from now on is not stored either
             (Party, [('id', '=', party_id)], False,
                 ['marketing_tracking_refused'], [True]),
+            (Record, traces[Record.__name__], False, ['anonymous'], [True]),
             ]

@@ -13,8 +13,8 @@ from sql.conditionals import Coalesce
 from sql.functions import DateTrunc
 
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
-from trytond.pool import Pool
-from trytond.transaction import Transaction, inactive_records
+from trytond.pool import Pool, PoolMeta
+from trytond.transaction import Transaction
 
 from . import schedule, settings, signature
 from .mail.link import to_uri
@@ -25,10 +25,11 @@ from .verdict import HUMAN, MACHINE, UNKNOWN, Request, judge, rejudge
 # by all that are not told apart; the others are only counted
 FLOOD = 100
 FLOOD_ANONYMOUS = 1000
-# What a request is aimed at: tracking of the scenario, reference of the record
-Target = namedtuple(
-    'Target',
-    ['url', 'activity', 'tracking', 'record_activity', 'sent', 'resource'])
+# What a request is aimed at.  tracking: of the scenario; is_anonymous: of the
+# record, None if it has none
+Target = namedtuple('Target', [
+        'url', 'activity', 'tracking', 'record_activity', 'sent',
+        'is_anonymous'])
 
 
 class Link(ModelSQL, ModelView):
@@ -92,6 +93,25 @@ class Link(ModelSQL, ModelView):
 
 def _digest(url):
     return hashlib.sha256(url.encode('utf-8', 'surrogatepass')).hexdigest()
+
+
+class Record(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.record'
+
+    anonymous = fields.Boolean(
+        "Anonymous", readonly=True,
+        help="Hits on its e-mails are stored without who made them.")
+
+    @classmethod
+    def set_anonymous(cls, resources, anonymous):
+        "Set it for the records of the references"
+        table = cls.__table__()
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        cursor.execute(*table.update(
+                [table.anonymous], [anonymous],
+                where=fields.SQL_OPERATORS['in'](table.record, resources)))
+        transaction.counter += 1
 
 
 class Hit(ModelSQL, ModelView):
@@ -207,7 +227,7 @@ class Hit(ModelSQL, ModelView):
             .join(record, 'LEFT', condition=sent.record == record.id)
             .select(
                 link_.url, activity_.id, scenario.tracking,
-                sent.id, sent.at, record.record,
+                sent.id, sent.at, record.anonymous,
                 where=(link_.id == link) if link
                 else (activity_.id == activity)))
         row = cursor.fetchone()
@@ -220,10 +240,10 @@ class Hit(ModelSQL, ModelView):
         verdict, _ = judge(
             Request(now, link, **request), schedule.instant(target.sent),
             settings.hit_rules())
-        record_activity = None
-        if cls._is_individual(target):
-            record_activity = target.record_activity
-        elif verdict == UNKNOWN:
+        record_activity = target.record_activity
+        if target.tracking != 'individual' or target.is_anonymous:
+            record_activity = None
+        if not record_activity and verdict == UNKNOWN:
             # No other request is known to come from the same recipient
             verdict = HUMAN
         values = [target.activity, record_activity, link]
@@ -231,20 +251,6 @@ class Hit(ModelSQL, ModelView):
             cls._count(now, target.activity, link, verdict)
         else:
             cls._insert(now, *values, verdict)
-
-    @classmethod
-    def _is_individual(cls, target):
-        "Return if it may be stored who has made the request"
-        pool = Pool()
-        if target.tracking != 'individual' or not target.resource:
-            return False
-        name, id_ = target.resource.split(',')
-        with inactive_records():
-            return bool(pool.get(name).search([
-                        ('id', '=', int(id_)),
-                        ('marketing_party.marketing_tracking_refused',
-                            '=', False),
-                        ], count=True))
 
     @classmethod
     def _is_flood(cls, now, activity, record_activity, link):

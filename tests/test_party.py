@@ -233,6 +233,28 @@ class PartyTestCase(TestCase):
         self.assertEqual(unsubscription.record, record)
 
     @with_transaction()
+    def test_replace_anonymous(self):
+        "Test who refuses tracking is not tracked under another name"
+        pool = Pool()
+        Party = pool.get('party.party')
+        Record = pool.get('marketing.automation.record')
+        for refusing in ["Source", "Target"]:
+            with self.subTest(refusing=refusing):
+                first, second = self._scenarios(2)
+                parties = self._party("Source"), self._party("Target")
+                records = [
+                    self._send(scenario, party)[0]
+                    for scenario, party in zip([first, second], parties)]
+                Party.write(
+                    [p for p in parties if p.name == refusing],
+                    {'marketing_tracking_refused': True})
+                self._replace(*Party.browse(parties))
+                for cache in Transaction().cache.values():
+                    cache.clear()
+                self.assertTrue(
+                    all(r.anonymous for r in Record.browse(records)))
+
+    @with_transaction()
     def test_replace_everything(self):
         "Test who wants nothing at all gets nothing under another name"
         pool = Pool()

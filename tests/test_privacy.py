@@ -203,11 +203,32 @@ class PrivacyTestCase(unittest.TestCase):
             self.assertEqual(self.stored('@'), set())
             self.assertNotIn('ir.email,subject', self.stored('anna'))
 
+    def anonymous(self, records):
+        Record = Pool().get('marketing.automation.record')
+        for cache in Transaction().cache.values():
+            cache.clear()
+        return [bool(r.anonymous) for r in Record.browse(records)]
+
     @with_transaction()
-    def test_erased_refuses(self):
-        "Test what an erased party does is not stored from then on"
+    def test_refused(self):
+        "Test the hits of who refuses tracking are anonymous in all records"
+        pool = Pool()
+        Party = pool.get('party.party')
         with set_company(create_company()):
-            party, *_ = self.everything()
+            party, _, records = self.everything()
+            other = self.entered(self.party("Bert", 'bert@example.com'))
+            for refused in [True, False]:
+                Party.write([party], {'marketing_tracking_refused': refused})
+                self.assertEqual(
+                    self.anonymous([*records, other]),
+                    [refused, refused, False])
+
+    @with_transaction()
+    def test_erased(self):
+        "Test the hits of an erased party are anonymous from then on"
+        with set_company(create_company()):
+            party, _, records = self.everything()
             self.erase(party)
+            self.assertEqual(self.anonymous(records), [True, True])
             self.assertTrue(
                 party.__class__(party.id).marketing_tracking_refused)
