@@ -30,9 +30,8 @@ PACE = 0.0015
 # What Exchange says of too many sessions, whatever the command was
 TOO_MANY = 432
 _leading_dot = re.compile(rb'^\.', re.MULTILINE)
-_line_end = re.compile(r'[\r\n]')
-# What a database can not store: NUL, other controls, lone surrogates
-_unstorable = re.compile('[\x00-\x1f\x7f\ud800-\udfff]+')
+# What no database stores and no address holds: controls, lone surrogates
+_forbidden = re.compile('[\x00-\x1f\x7f\ud800-\udfff]+')
 
 
 class Result:
@@ -51,7 +50,7 @@ class Result:
         self.code = code
         if isinstance(text, bytes):
             text = text.decode('utf-8', 'replace')
-        text = _unstorable.sub(' ', str(text))
+        text = _forbidden.sub(' ', str(text))
         self.text = ' '.join(text.split())[:500]
 
     def __str__(self):
@@ -123,8 +122,8 @@ class Session:
         if self.server is None:
             self.server = get_smtp_server(self.uri, strict=True)
         self.server.ehlo_or_helo_if_needed()
-        if _line_end.search(self.message.sender + self.message.recipient):
-            return Result('permanent', None, "line end in an address")
+        if _forbidden.search(self.message.sender + self.message.recipient):
+            return Result('permanent', None, "forbidden sign in an address")
         self._check(*self._commands())
         data = _leading_dot.sub(b'..', self.message.data)
         if not data.endswith(b'\r\n'):
@@ -192,9 +191,9 @@ class Session:
         timeout = self.server.sock.gettimeout()
         self.server.sock.settimeout(settings.smtp_final_timeout())
         code, text = self.server.getreply()
+        self.server.sock.settimeout(timeout)
         if code != 250:
             raise smtplib.SMTPDataError(code, text)
-        self.server.sock.settimeout(timeout)
         return Result('sent')
 
     def _reset(self):
@@ -314,6 +313,9 @@ class Relay:
 
     def count(self, result):
         "Remember if the server works"
+        if self.is_down:
+            # What was under way does not send more after it
+            return
         if result.kind == 'relay':
             self.failures += 1
             self.reason = str(result)
