@@ -2,24 +2,54 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """Who enters a scenario, as users write and look at it"""
+from sql import Union
+
+from trytond.exceptions import UserError
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
+from trytond.model.fields.field import domain_validate
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, PYSONDecoder, PYSONEncoder
-from trytond.transaction import Transaction, without_check_access
+from trytond.transaction import (
+    Transaction, check_access, inactive_records, without_check_access)
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from . import pyson_source
-from .exceptions import ConditionError, DomainError, FilterError
+from .condition import field_path, source_problem
+from .exceptions import DomainError, EverybodyWarning, FilterError
+
+OPERATORS = fields.field.OPERATORS
 
 
-def explain(exception):
-    "Return the translated sentence of a SourceError"
-    problem = str(exception)
-    if exception.name:
-        problem = gettext(
-            'marketing_automation.msg_source_unknown', name=exception.name)
-    return problem
+class Audience:
+    "The records that match the domain of a scenario"
+
+    def __init__(self, scenario):
+        pool = Pool()
+        self.Model = pool.get(scenario.model)
+        self.domain = [
+            PYSONDecoder({}).decode(scenario.domain),
+            ('marketing_party.id', 'not in', self._refusing(scenario)),
+            ]
+
+    @staticmethod
+    def _refusing(scenario):
+        "Return the query of the parties that do not want its e-mails"
+        pool = Pool()
+        Party = pool.get('party.party')
+        with inactive_records():
+            return Union(*(
+                    Party.search([clause], order=[], query=True)
+                    for clause in scenario.refusals),
+                all_=True)
+
+    def query(self):
+        return self.Model.search(self.domain, order=[], query=True)
+
+    def count(self):
+        "Return the number of records which the user is allowed to see"
+        with check_access():
+            return self.Model.search(self.domain, count=True)
 
 
 class Scenario(metaclass=PoolMeta):
@@ -34,7 +64,7 @@ class Scenario(metaclass=PoolMeta):
             "each of them once.\n"
             "Each clause has a field, an operator and a value:\n"
             "[('name', 'like', 'A%'), "
-            "('create_date', '>=', Date(delta_days=-30))]\n"
+            "('create_date', '>=', DateTime(delta_days=-30))]\n"
             "or [[\"name\", \"like\", \"A%\"]].\n"
             "An empty list stands for all the records."),
         'on_change_with_domain_source', setter='set_domain_source')
@@ -77,12 +107,7 @@ class Scenario(metaclass=PoolMeta):
             try:
                 domain = pyson_source.encode(value or '[]')
             except pyson_source.SourceError as exception:
-                raise DomainError(gettext(
-                        'marketing_automation.msg_scenario_invalid_domain',
-                        scenario=scenario.rec_name,
-                        problem=gettext(
-                            'marketing_automation.msg_domain_source',
-                            error=explain(exception)))) from exception
+                scenario._domain_error(source_problem(exception), exception)
             if domain != scenario.domain:
                 scenario.domain = domain
         cls.save(scenarios)
@@ -98,65 +123,104 @@ class Scenario(metaclass=PoolMeta):
                 }
 
     @property
+    def refusals(self):
+        "The domains of the parties that do not want e-mails of the scenario"
+        return [
+            ('marketing_unsubscribed', '=', True),
+            ('marketing_scenario_unsubscribed', '=', self.id or -1),
+            ]
+
+    @property
     def matching_domain(self):
         "The domain of the matching records, for clients"
         return [
             PYSONDecoder({}).decode(self.domain),
-            ('marketing_party.marketing_unsubscribed', '!=', True),
-            ('marketing_party', 'not where', [
-                    ('marketing_scenario_unsubscribed', '=', self.id),
-                    ]),
+            ('marketing_party', 'not where', ['OR', *self.refusals]),
             ]
+
+    @classmethod
+    def validate_fields(cls, scenarios, field_names):
+        super().validate_fields(scenarios, field_names)
+        if not field_names or field_names & {'model', 'domain'}:
+            for scenario in scenarios:
+                scenario.check_domain()
+
+    def check_run(self):
+        super().check_run()
+        self.check_domain()
+
+    def check_domain(self):
+        "Raise DomainError unless the user can search with the domain"
+        pool = Pool()
+        try:
+            value = PYSONDecoder({}).decode(self.domain)
+        except Exception as exception:
+            self._domain_error(gettext(
+                    'marketing_automation.msg_domain_syntax'), exception)
+        try:
+            domain_validate(value)
+        except (AssertionError, TypeError) as exception:
+            self._domain_error(_operator(value) or gettext(
+                    'marketing_automation.msg_domain_clauses'), exception)
+        Model = pool.get(self.model)
+        if problem := _clauses(Model, value):
+            self._domain_error(problem)
+        try:
+            with check_access():
+                Model.search(value, limit=1)
+        except UserError as exception:
+            self._domain_error(str(exception), exception)
+        except Exception as exception:
+            self._domain_error(self._wrong_clause(Model, value), exception)
+
+    @staticmethod
+    def _wrong_clause(Model, value):
+        "Return which clause can not be searched with"
+        for clause in value:
+            try:
+                with check_access():
+                    Model.search([clause], limit=1)
+            except Exception:
+                return gettext(
+                    'marketing_automation.msg_domain_value',
+                    clause=pyson_source.write(clause))
+        return gettext('marketing_automation.msg_domain_syntax')
+
+    def _domain_error(self, problem, exception=None):
+        raise DomainError(gettext(
+                'marketing_automation.msg_scenario_invalid_domain',
+                scenario=self.rec_name,
+                problem=problem)) from exception
+
+    @classmethod
+    def check_modification(
+            cls, mode, scenarios, values=None, external=False):
+        super().check_modification(
+            mode, scenarios, values=values, external=external)
+        if mode == 'write' and 'domain' in values:
+            for scenario in scenarios:
+                scenario._check_everybody(values['domain'])
+
+    def _check_everybody(self, domain):
+        "Ask before all the records match"
+        pool = Pool()
+        Warning = pool.get('res.user.warning')
+        if _is_empty(self.domain) or not _is_empty(domain):
+            return
+        key = Warning.format('everybody', [self])
+        if Warning.check(key):
+            Model = pool.get(self.model)
+            with check_access():
+                count = Model.search([], count=True)
+            raise EverybodyWarning(key, gettext(
+                    'marketing_automation.msg_domain_everybody',
+                    scenario=self.rec_name,
+                    count=count))
 
     @classmethod
     @ModelView.button_action('marketing_automation.wizard_filter')
     def use_filter(cls, scenarios):
         pass
-
-
-class Activity(metaclass=PoolMeta):
-    __name__ = 'marketing.automation.activity'
-
-    condition_source = fields.Function(fields.Char(
-            "Condition",
-            help="What the record must fulfil at the time of the activity, "
-            "otherwise it is skipped.\n"
-            "The record is called \"self\", for example:\n"
-            "Eval('self', {}).get('active')"),
-        'on_change_with_condition_source', setter='set_condition_source')
-
-    @fields.depends('condition')
-    def on_change_with_condition_source(self, name=None):
-        return pyson_source.decode(self.condition) if self.condition else ''
-
-    @fields.depends('condition_source', 'condition')
-    def on_change_condition_source(self):
-        try:
-            self.condition = self._encode_condition(self.condition_source)
-        except pyson_source.SourceError:
-            # What is wrong is said when the activity is saved
-            pass
-
-    @staticmethod
-    def _encode_condition(value):
-        return pyson_source.encode(value) if value and value.strip() else None
-
-    @classmethod
-    def set_condition_source(cls, activities, name, value):
-        for activity in activities:
-            try:
-                condition = cls._encode_condition(value)
-            except pyson_source.SourceError as exception:
-                raise ConditionError(gettext(
-                        'marketing_automation.msg_activity_invalid_condition',
-                        activity=activity.rec_name,
-                        condition=value,
-                        problem=gettext(
-                            'marketing_automation.msg_condition_syntax',
-                            error=explain(exception)))) from exception
-            if condition != activity.condition:
-                activity.condition = condition
-        cls.save(activities)
 
 
 class FilterStart(ModelView):
@@ -224,3 +288,44 @@ class FilterWizard(Wizard):
 
     def end(self):
         return 'reload'
+
+
+def _is_empty(domain):
+    return (domain or '').strip() in {'', '[]'}
+
+
+def _operator(value):
+    "Return what is wrong with the operator of a clause, or None"
+    if not isinstance(value, list):
+        return None
+    if (len(value) > 2
+            and all(isinstance(v, str) for v in value[:2])
+            and value[0] not in {'AND', 'OR'}):
+        name, operator, *_ = value
+        if operator not in OPERATORS:
+            return gettext(
+                'marketing_automation.msg_domain_operator',
+                operator=operator, field=name)
+        return None
+    return next(filter(None, map(_operator, value)), None)
+
+
+def _clauses(Model, value):
+    "Return what is wrong with a clause, or None"
+    for clause in value:
+        if isinstance(clause, str):
+            continue
+        if not isinstance(clause, (list, tuple)):
+            return gettext('marketing_automation.msg_domain_clauses')
+        if clause and not (
+                isinstance(clause[0], str)
+                and clause[0] not in {'AND', 'OR'}):
+            problem = _clauses(Model, clause)
+        elif clause and clause[0] in {'AND', 'OR'}:
+            problem = _clauses(Model, clause[1:])
+        elif clause:
+            problem = field_path(Model, clause[0].split('.'))
+        else:
+            problem = None
+        if problem:
+            return problem

@@ -9,7 +9,7 @@ from trytond.model import ModelView, fields
 from trytond.pool import PoolMeta
 from trytond.wizard import Button, StateView, Wizard
 
-from . import check, preview, settings
+from . import preview, settings
 from .mail.address import domain
 
 # Gmail cuts longer messages and hides the link to unsubscribe with the rest
@@ -55,12 +55,14 @@ class DeliveryCheckResult(ModelView):
 
 def find(scenario):
     "Yield a sentence for each problem"
-    yield from check.unsubscribe(scenario)
+    for activity in scenario.email_activities:
+        if not activity.can_unsubscribe:
+            yield activity.unsubscribe_problem
     base = settings.automation_base()
     if not base.startswith('https://'):
         yield gettext('marketing_automation.msg_check_https', url=base)
     record = preview.sample(scenario)
-    for activity in check.emails(scenario):
+    for activity in scenario.email_activities:
         yield from _sender(activity)
         yield from _address(activity)
         if record:

@@ -11,18 +11,18 @@ that an interrupted run is continued by the next one.
 import datetime as dt
 import logging
 
-from sql import Cast, Conflict, Literal, Union
+from sql import Cast, Conflict, Literal
 from sql.aggregate import Count, Max, Min
 from sql.operators import Concat, Equal, Exists
 
 from trytond import backend
 from trytond.model import fields
 from trytond.pool import Pool
-from trytond.pyson import PYSONDecoder
 from trytond.tools import grouped_slice
-from trytond.transaction import Transaction, check_access
+from trytond.transaction import Transaction
 
 from . import schedule
+from .audience import Audience
 from .condition import Scopes, evaluate
 from .exceptions import Failure
 from .sql_expression import Unqualified, random_uuid
@@ -35,43 +35,6 @@ SLICE = 10_000
 FIRST_SLICE = 1_000
 # More instances in one list cost quadratic time
 BROWSE = 1_000
-
-
-class Audience:
-    "The records that match the domain of a scenario"
-
-    def __init__(self, scenario):
-        pool = Pool()
-        self.scenario = scenario
-        self.Model = pool.get(scenario.model)
-        self.domain = [
-            PYSONDecoder({}).decode(scenario.domain),
-            ('marketing_party.id', 'not in', self._unsubscribed()),
-            ]
-
-    def _unsubscribed(self):
-        "Return the query of the parties that must not enter"
-        pool = Pool()
-        Party = pool.get('party.party')
-        Unsubscribed = pool.get(
-            'party.party-unsubscribed-marketing.automation.scenario')
-        party = Party.__table__()
-        unsubscribed = Unsubscribed.__table__()
-        return Union(
-            party.select(
-                party.id, where=party.marketing_unsubscribed == Literal(True)),
-            unsubscribed.select(
-                unsubscribed.party,
-                where=unsubscribed.scenario == (self.scenario.id or -1)),
-            all_=True)
-
-    def query(self):
-        return self.Model.search(self.domain, order=[], query=True)
-
-    def count(self):
-        "Return the number of records which the user is allowed to see"
-        with check_access():
-            return self.Model.search(self.domain, count=True)
 
 
 def enter(scenarios):

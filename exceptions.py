@@ -39,6 +39,14 @@ class RunWarning(UserWarning):
     pass
 
 
+class EverybodyWarning(UserWarning):
+    pass
+
+
+class TemplateWarning(UserWarning):
+    pass
+
+
 class FlowWarning(UserWarning):
     pass
 

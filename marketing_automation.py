@@ -3,7 +3,6 @@
 # terms.
 """The journey: scenarios take records in and walk them through activities"""
 import datetime as dt
-import logging
 from collections import defaultdict
 
 from sql import Null
@@ -16,13 +15,13 @@ from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If, TimeDelta
 from trytond.transaction import Transaction, inactive_records
 
-from . import check, entry
+from . import entry
+from .audience import Audience
 from .exceptions import (
-    ActivityError, ActivityPassedError, DelayWarning, FlowWarning, RunWarning,
+    ActivityError, ActivityPassedError, DelayWarning, FlowWarning,
     ScenarioModelError)
 from .mixin import MarketingAutomationMixin, own_company, party_of
 
-logger = logging.getLogger(__name__)
 _scenario_locked = {
     'readonly': Eval('state', 'draft') == 'running',
     }
@@ -169,17 +168,10 @@ class Scenario(Workflow, ModelSQL, ModelView):
         if not self.model or not self.domain:
             return None
         try:
-            return entry.Audience(self).count()
+            return Audience(self).count()
         except Exception:
             # What is wrong is said when the scenario is saved
             return None
-
-    @classmethod
-    def validate_fields(cls, scenarios, field_names):
-        super().validate_fields(scenarios, field_names)
-        if not field_names or field_names & {'model', 'domain'}:
-            for scenario in scenarios:
-                check.domain(scenario)
 
     @classmethod
     def check_modification(
@@ -211,14 +203,11 @@ class Scenario(Workflow, ModelSQL, ModelView):
     @ModelView.button
     @Workflow.transition('running')
     def run(cls, scenarios):
-        pool = Pool()
-        Warning = pool.get('res.user.warning')
         for scenario in scenarios:
-            check.domain(scenario)
-            for message in check.unsubscribe(scenario):
-                key = Warning.format(f'run {message}', [scenario])
-                if Warning.check(key):
-                    raise RunWarning(key, message)
+            scenario.check_run()
+
+    def check_run(self):
+        "Raise an error or a warning unless the scenario can be run"
 
     @classmethod
     @ModelView.button
@@ -399,13 +388,6 @@ class Activity(
             cls._set_scenario(cls.search([
                         ('parent', 'like', 'marketing.automation.scenario,%'),
                         ]))
-        cursor.execute(*table.select(
-                table.id, table.email_title, table.email_template))
-        for id_, *sources in cursor:
-            for problem in check.refused(*sources):
-                logger.warning(
-                    "the e-mail of activity %s can not be used: %s",
-                    id_, problem)
 
     @classmethod
     def view_attributes(cls):
@@ -522,7 +504,6 @@ class Activity(
                 activity.check_parent()
             if not field_names or 'delay' in field_names:
                 activity.check_delay()
-            check.activity(activity, field_names)
 
     def check_parent(self):
         parents = {self}
@@ -673,6 +654,19 @@ class Activity(
         default = default.copy() if default is not None else {}
         default.setdefault('scenario')
         return super().copy(activities, default=default)
+
+    @property
+    def target_model(self):
+        "The model of what enters the scenario, also before it is saved"
+        pool = Pool()
+        scenario, parent = self.scenario, self.parent
+        while not scenario and parent:
+            if isinstance(parent, self.__class__):
+                parent = parent.parent
+            else:
+                scenario = parent
+        if scenario and scenario.model:
+            return pool.get(scenario.model)
 
     def execute(self, record_activity, outbox=None):
         "Execute the action on the record, or raise an Outcome"

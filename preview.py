@@ -21,7 +21,7 @@ from trytond.transaction import Transaction, check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .access import AccessScope
-from .entry import Audience
+from .audience import Audience
 from .exceptions import Failure, Outcome, PreviewError
 from .mail.address import one_line, parse_address
 from .mail.link import Placeholders

@@ -29,17 +29,22 @@ OPERATORS = {
 
 
 class SourceError(ValueError):
-    "What is wrong with the source, for who writes it"
+    """What is wrong with the source, for who writes it
 
-    def __init__(self, text, name=None):
-        super().__init__(text)
-        self.name = name
+    reason -- 'long', 'unknown', 'syntax' or 'value'
+    variables -- of the sentence for the reason
+    """
+
+    def __init__(self, reason, **variables):
+        super().__init__(reason)
+        self.reason = reason
+        self.variables = variables
 
 
 def encode(source):
     "Return the stored form of the source, or raise SourceError"
     if len(source) > MAX_LENGTH:
-        raise SourceError(f"more than {MAX_LENGTH} characters")
+        raise SourceError('long', limit=MAX_LENGTH)
     try:
         value = PYSONDecoder(noeval=True).decode(source)
     except Exception:
@@ -49,35 +54,42 @@ def encode(source):
 
 
 def _parse(source):
+    source = source.strip()
     try:
-        tree = ast.parse(source.strip(), mode='eval')
-        return _Reader().read(tree.body)
+        return _Reader(source).read(ast.parse(source, mode='eval').body)
     except SyntaxError as exception:
-        text = exception.msg
-        if exception.lineno and exception.text:
-            text += ': ' + exception.text.strip()[:60]
-        raise SourceError(text) from exception
-    except SourceError:
-        raise
-    except (
-            AssertionError, AttributeError, TypeError, ValueError,
-            MemoryError, RecursionError) as exception:
+        line = exception.lineno or 1
+        lines = source.splitlines() or ['']
+        near = lines[min(line, len(lines)) - 1]
         raise SourceError(
-            str(exception) or type(exception).__name__) from exception
+            'syntax', line=line, near=near[:60].strip()) from exception
+    except (MemoryError, RecursionError) as exception:
+        raise SourceError('long', limit=MAX_LENGTH) from exception
 
 
 class _Reader:
     "Make the value of a syntax tree that contains nothing but PYSON"
 
+    def __init__(self, source):
+        self.source = source
+
     def read(self, node):
         method = getattr(self, '_' + type(node).__name__.lower(), None)
         if not method:
             self._refuse(node)
-        return method(node)
+        try:
+            return method(node)
+        except (AssertionError, AttributeError, TypeError, ValueError) as e:
+            if isinstance(e, SourceError):
+                raise
+            raise SourceError('value', **self._place(node)) from e
 
     def _refuse(self, node):
-        name = ast.unparse(node)[:60]
-        raise SourceError(name, name)
+        raise SourceError('unknown', **self._place(node))
+
+    def _place(self, node):
+        near = ast.get_source_segment(self.source, node) or ''
+        return {'near': near[:60], 'line': node.lineno}
 
     def _constant(self, node):
         if not isinstance(node.value, (str, int, float, type(None))):
@@ -149,6 +161,11 @@ def decode(value):
     except Exception:
         return value
     return _clauses(value) if isinstance(value, list) else _value(value)
+
+
+def write(clause):
+    "Return the clause of a domain as people write it"
+    return _clause(clause, '')
 
 
 def _clauses(value, indent=''):

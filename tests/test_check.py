@@ -4,9 +4,11 @@
 
 import json
 
-from trytond.modules.marketing_automation import check
+from trytond.i18n import gettext
+from trytond.modules.marketing_automation import pyson_source
+from trytond.modules.marketing_automation.condition import Scopes, evaluate
 from trytond.modules.marketing_automation.exceptions import (
-    ConditionError, DomainError)
+    ConditionError, DomainError, Failure, TemplateError)
 from trytond.pool import Pool
 from trytond.pyson import Date, DateTime, Eval, PYSONEncoder
 from trytond.tests.test_tryton import (
@@ -53,14 +55,15 @@ class CheckTestCase(TestCase):
                 [('marketing_party.name', '=', "Name")],
                 ]:
             with self.subTest(domain=domain):
-                check.domain(self._scenario(domain))
+                self._scenario(domain).check_domain()
 
     @with_transaction()
     def test_domain_error(self):
         "Test what is wrong with a domain is named"
         for domain, problem in [
-                ('', 'PYSON'),
-                ('[', 'PYSON'),
+                ('', 'valid expression'),
+                ('[', 'valid expression'),
+                ('[["create_date", ">", "x"]]', "('create_date', '>', 'x')"),
                 ('null', 'list of clauses'),
                 ('1', 'list of clauses'),
                 ('{}', 'list of clauses'),
@@ -82,7 +85,7 @@ class CheckTestCase(TestCase):
                 ]:
             with self.subTest(domain=domain):
                 with self.assertRaises(DomainError) as context:
-                    check.domain(self._scenario(domain))
+                    self._scenario(domain).check_domain()
                 self.assertIn('"Name"', context.exception.message)
                 self.assertIn(problem, context.exception.message)
 
@@ -117,7 +120,7 @@ class CheckTestCase(TestCase):
         user, = User.create([{'name': "User", 'login': 'user'}])
         domain = [('addresses.country.code', '=', 'BE')]
         with Transaction().set_user(user.id):
-            check.domain(self._scenario(domain))
+            self._scenario(domain).check_domain()
         self.assertFalse(Transaction().check_access)
 
     def _activity(self, **values):
@@ -139,14 +142,15 @@ class CheckTestCase(TestCase):
                 ]:
             source = PYSONEncoder().encode(condition)
             with self.subTest(condition=source):
-                check.activity(
-                    self._activity(condition=source), {'condition'})
+                self._activity(condition=source).check_condition()
 
     @with_transaction()
     def test_condition_error(self):
         "Test what is wrong with a condition is named"
         for condition, problem in [
-                ('{', 'PYSON'),
+                ('{', 'valid expression'),
+                ('{"__class__": "Eval", "v": 5}', ''),
+                ('{"__class__": "Eval", "v": 5, "d": 1}', '"5"'),
                 ('{"__class__": "Nothing"}', '"Nothing"'),
                 (PYSONEncoder().encode(Eval('record', '')), '"record"'),
                 (PYSONEncoder().encode(
@@ -158,8 +162,7 @@ class CheckTestCase(TestCase):
                 ]:
             with self.subTest(condition=condition):
                 with self.assertRaises(ConditionError) as context:
-                    check.activity(
-                        self._activity(condition=condition), {'condition'})
+                    self._activity(condition=condition).check_condition()
                 self.assertIn('"Name"', context.exception.message)
                 self.assertIn(problem, context.exception.message)
 
@@ -167,6 +170,53 @@ class CheckTestCase(TestCase):
     def test_only_changed(self):
         "Test what is not written is not checked"
         activity = self._activity(condition=json.dumps({'__class__': 'x'}))
-        check.activity(activity, {'name', 'delay'})
+        activity.validate_fields([activity], {'name', 'active'})
         with self.assertRaises(ConditionError):
-            check.activity(activity, {'condition'})
+            activity.validate_fields([activity], {'condition'})
+
+    @with_transaction()
+    def test_condition_unknown(self):
+        "Test what nobody knows is a failure and never fulfilled"
+        pool = Pool()
+        Party = pool.get('party.party')
+        party, = Party.create([{'name': "Name"}])
+        with self.assertRaises(Failure):
+            evaluate('{"__class__": "Nothing", "v": 1}', party, Scopes())
+
+    @with_transaction()
+    def test_url(self):
+        "Test a link that leads nowhere is named with its line"
+        for url in ['http://[broken/', 'https://my site/', 'http://a:b/']:
+            activity = self._activity(
+                email_template='<html><body>\n'
+                f'<a href="{url}">1</a></body></html>')
+            with self.subTest(url=url):
+                with self.assertRaises(TemplateError) as context:
+                    activity.check_email_template()
+                self.assertIn(url, context.exception.message)
+                self.assertIn("2", context.exception.message)
+
+    @with_transaction()
+    def test_examples(self):
+        "Test the examples of the help can be used"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        Scenario = pool.get('marketing.automation.scenario')
+        domains = [
+            line for line in Scenario.domain_source.help.splitlines()
+            if line.removeprefix('or ').startswith('[')]
+        self.assertEqual(len(domains), 2)
+        for domain in domains:
+            domain = domain.removeprefix('or ').removesuffix('.')
+            with self.subTest(domain=domain):
+                self._scenario(pyson_source.encode(domain)).check_domain()
+        condition = Activity.condition_source.help.splitlines()[-1]
+        self._activity(
+            condition=pyson_source.encode(condition)).check_condition()
+        for id_, encode in [
+                ('msg_domain_syntax', self._scenario),
+                ('msg_domain_clauses', self._scenario)]:
+            text = gettext(f'marketing_automation.{id_}')
+            example = text.partition('example ')[2].removesuffix('.')
+            with self.subTest(id=id_):
+                encode(pyson_source.encode(example)).check_domain()
