@@ -14,6 +14,7 @@ from .. import schedule, settings
 from ..mail.smtp import Relay
 from ..transaction import commit, look
 from .claim import Backlog
+from .result import store
 from .slice import make_slice
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,10 @@ class _Drain:
 
     def _wait(self):
         "Wait for the minute for which the limits leave room, if there is any"
-        if not self.is_limited or not self.backlog.is_open:
+        if not self.is_limited:
+            return False
+        if not self.backlog.is_open:
+            commit(self._postpone)
             return False
         self.is_limited = False
         self.limited.clear()
@@ -147,3 +151,10 @@ class _Drain:
         wait = (schedule.next_minute(now) - now).total_seconds()
         time.sleep(max(0, min(wait, self.deadline - time.monotonic())))
         return True
+
+    def _postpone(self):
+        "Leave what is wanted now to who drains in the next minute"
+        pool = Pool()
+        Throttle = pool.get('marketing.automation.throttle')
+        rest = self.backlog.ids(len(self.backlog.ids_))
+        store(dict.fromkeys(rest, Throttle.postponed()))

@@ -13,7 +13,7 @@ from trytond.tests.test_tryton import (
     DB_NAME, TestCase, activate_module, drop_db)
 from trytond.transaction import Transaction
 
-from .tools import configure, received, start_smtp
+from .tools import configure, count_statements, received, start_smtp
 
 DUE = dt.datetime(2026, 1, 1)
 TEMPLATE = (
@@ -172,6 +172,7 @@ class DeliveryTestCase(TestCase):
         rows = self._rows(
             self._activity(), *(f'n{i}@example.com' for i in range(3)))
         configure('marketing', automation_limit=1)
+        now = dt.datetime.now()
         start = time.monotonic()
         RecordActivity.do_now(rows)
         self.assertLess(time.monotonic() - start, 5)
@@ -179,7 +180,20 @@ class DeliveryTestCase(TestCase):
 
         self.assertEqual(
             self._outcomes(rows),
-            [('done', None)] + [('waiting', None)] * 2)
+            [('done', None)] + [('waiting', 'limit')] * 2)
+        for row in self._read(rows)[1:]:
+            self.assertEqual(row.at, schedule.next_minute(now))
+
+    def test_nothing_due(self):
+        "Test it costs little when nothing is due"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        rows = self._rows(self._activity(), 'a@example.com')
+        self._drain()
+        self.assertEqual(self._outcomes(rows), [('done', None)])
+
+        count = count_statements(RecordActivity.process)
+        self.assertLess(count, 15)
 
     def test_limit_cleaned(self):
         "Test the limits of past days are forgotten"

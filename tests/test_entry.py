@@ -6,13 +6,14 @@ import datetime as dt
 import uuid
 from unittest.mock import patch
 
-from trytond import backend
 from trytond.modules.marketing_automation import entry
 from trytond.pool import Pool
 from trytond.pyson import Eval, PYSONEncoder
 from trytond.tests.test_tryton import (
     DB_NAME, TestCase, activate_module, drop_db)
 from trytond.transaction import Transaction
+
+from .tools import count_statements
 
 
 def slices(size):
@@ -141,38 +142,10 @@ class EntryTestCase(TestCase):
             self.mark = uuid.uuid4().hex
             scenario = self._scenario(size)
             self._activity(scenario)
-            counts.append(self._count(scenario.trigger, [scenario]))
+            counts.append(
+                count_statements(scenario.trigger, [scenario]))
             self.assertEqual(len(self._records(scenario)), size)
         self.assertEqual(*counts)
-
-    def _count(self, func, *args):
-        "Return the number of statements that the call executes"
-        count = 0
-
-        class Connection:
-            def __init__(self, connection):
-                self.connection = connection
-
-            def __getattr__(self, name):
-                return getattr(self.connection, name)
-
-            def cursor(self, *args, **kwargs):
-                nonlocal count
-                count += 1
-                return self.connection.cursor(*args, **kwargs)
-
-        get = backend.Database.get_connection
-        put = backend.Database.put_connection
-        with patch.object(
-                backend.Database, 'get_connection',
-                lambda *args, **kwargs: Connection(get(*args, **kwargs))), \
-                patch.object(
-                    backend.Database, 'put_connection',
-                    lambda self, connection, *args: put(
-                        self, connection.connection, *args)):
-            func(*args)
-        self.assertTrue(count)
-        return count
 
     def test_condition(self):
         "Test who does not fulfil the condition is skipped"

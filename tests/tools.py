@@ -15,6 +15,7 @@ from proteus import config as proteus_config
 from werkzeug.test import Client
 
 import trytond.config as config
+from trytond import backend
 from trytond.exceptions import UserError, UserWarning
 from trytond.pool import Pool
 from trytond.protocols.wrappers import Response
@@ -25,9 +26,10 @@ from trytond.wsgi import app
 from .system.smtp import Server
 
 __all__ = [
-    'BASE', 'BROWSER', 'configure', 'content', 'create_party', 'enter',
-    'follow', 'force', 'links', 'load_language', 'pass_time', 'pixel',
-    'process', 'read', 'received', 'refused', 'start_smtp']
+    'BASE', 'BROWSER', 'configure', 'content', 'count_statements',
+    'create_party', 'enter', 'follow', 'force', 'links', 'load_language',
+    'pass_time', 'pixel', 'process', 'read', 'received', 'refused',
+    'start_smtp']
 
 BASE = 'https://shop.example.com/'
 BROWSER = {
@@ -240,3 +242,33 @@ def force(record, **values):
                     & (translation.res_id == record.id)))
         transaction.commit()
     record.reload()
+
+
+def count_statements(func, *args):
+    "Return the number of statements that the call executes"
+    count = 0
+
+    class Connection:
+        def __init__(self, connection):
+            self.connection = connection
+
+        def __getattr__(self, name):
+            return getattr(self.connection, name)
+
+        def cursor(self, *args, **kwargs):
+            nonlocal count
+            count += 1
+            return self.connection.cursor(*args, **kwargs)
+
+    get = backend.Database.get_connection
+    put = backend.Database.put_connection
+    with patch.object(
+            backend.Database, 'get_connection',
+            lambda *args, **kwargs: Connection(get(*args, **kwargs))), \
+            patch.object(
+                backend.Database, 'put_connection',
+                lambda self, connection, *args: put(
+                    self, connection.connection, *args)):
+        func(*args)
+    assert count
+    return count
