@@ -37,21 +37,52 @@ FIRST_SLICE = 1_000
 BROWSE = 1_000
 
 
-def enter(scenarios):
-    "Enter the new records of each scenario, and those left behind"
-    for scenario in scenarios:
+def enter_running():
+    """Enter the new records of the running scenarios, and those left behind
+
+    Slices have transactions of their own, so that an interrupted run is
+    continued by the next one and a scenario that fails stops no other.
+    """
+    for scenario in look(_running):
         try:
-            _Entry(scenario.id).run()
-            for activity in look(_behind, scenario.id):
-                _catch_up_all(activity)
+            _enter(scenario, commit)
             error = None
         except backend.DatabaseOperationalError:
             raise
         except Exception as exception:
             logger.error(
-                "entry of scenario %s failed", scenario.id, exc_info=True)
+                "entry of scenario %s failed", scenario, exc_info=True)
             error = str(exception)
-        commit(_report, scenario.id, error)
+        commit(_report, scenario, error)
+
+
+def enter(scenarios):
+    "Enter the new records of the scenarios in the current transaction"
+    for scenario in scenarios:
+        _enter(scenario.id, _call)
+        _report(scenario.id)
+
+
+def _enter(scenario, call):
+    """Enter the new records of the id of a scenario
+
+    call -- calls a function in the transaction that a slice has
+    """
+    _Entry(scenario, call).run()
+    for activity in call(_behind, scenario):
+        last = -1
+        while last is not None:
+            last = call(_catch_up_slice, activity, last)
+
+
+def _call(func, *args):
+    return func(*args)
+
+
+def _running():
+    pool = Pool()
+    Scenario = pool.get('marketing.automation.scenario')
+    return [s.id for s in Scenario.search([('state', '=', 'running')])]
 
 
 def _behind(scenario):
@@ -61,7 +92,7 @@ def _behind(scenario):
     return [a.id for a in Scenario(scenario).all_activities if a.catch_up]
 
 
-def _report(scenario, error):
+def _report(scenario, error=None):
     "Store how the entry went and notify who has subscribed to the cron"
     pool = Pool()
     Cron = pool.get('ir.cron')
@@ -84,16 +115,17 @@ def _report(scenario, error):
 class _Entry:
     "One run of entry into one scenario, given by its id"
 
-    def __init__(self, scenario):
+    def __init__(self, scenario, call):
         self.id = scenario
+        self.call = call
 
     def run(self):
-        if not (bounds := look(self._in_transaction, self._bounds)):
+        if not (bounds := self.call(self._in_transaction, self._bounds)):
             return
         last, bound = bounds
         size = FIRST_SLICE
         while last < bound:
-            last = commit(
+            last = self.call(
                 self._in_transaction, self._enter_slice, last, bound, size)
             size = SLICE
 
@@ -211,13 +243,6 @@ class _Entry:
         RecordActivity.insert(rows[True])
         RecordActivity.insert(
             rows[False], state='skipped', reason='condition')
-
-
-def _catch_up_all(activity):
-    "Enter the records that have passed the parent before it had the activity"
-    last = -1
-    while last is not None:
-        last = commit(_catch_up_slice, activity, last)
 
 
 def _catch_up_slice(activity, last):

@@ -245,8 +245,9 @@ class Scenario(Workflow, ModelSQL, ModelView):
     def trigger(cls, scenarios=None):
         "Enter the records that match running scenarios and are not in yet"
         if scenarios is None:
-            scenarios = cls.search([('state', '=', 'running')])
-        entry.enter(scenarios)
+            entry.enter_running()
+        else:
+            entry.enter(scenarios)
 
 
 class Activity(

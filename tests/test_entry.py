@@ -42,7 +42,7 @@ class EntryTestCase(TestCase):
         self.addCleanup(transaction.stop, commit=False)
         self.mark = uuid.uuid4().hex
 
-    def _scenario(self, count, **values):
+    def _scenario(self, count, commit=True, **values):
         "Return a running scenario with parties that match"
         pool = Pool()
         Party = pool.get('party.party')
@@ -55,7 +55,8 @@ class EntryTestCase(TestCase):
                     'domain': f'[["name", "like", "{self.mark}%"]]',
                     'state': 'running',
                     }])
-        Transaction().commit()
+        if commit:
+            Transaction().commit()
         return scenario
 
     def _activity(self, scenario, **values):
@@ -108,6 +109,25 @@ class EntryTestCase(TestCase):
         for record in records:
             self.assertRegex(record.uuid, r'\A[0-9a-f]{32}\Z')
 
+    def _run_cron(self):
+        "Enter in other transactions, and read what they have committed"
+        pool = Pool()
+        Scenario = pool.get('marketing.automation.scenario')
+        Transaction().commit()
+        Scenario.trigger()
+        Transaction().commit()
+
+    def test_uncommitted(self):
+        "Test a scenario is entered where it is created, and rolled back"
+        scenario = self._scenario(3, commit=False)
+        scenario.trigger([scenario])
+        self.assertEqual(len(self._records(scenario)), 3)
+        Transaction().rollback()
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        self.assertEqual(
+            Record.search([('scenario', '=', scenario.id)]), [])
+
     def test_interrupted(self):
         "Test an interrupted run is continued by the next one"
         scenario = self._scenario(10)
@@ -124,13 +144,13 @@ class EntryTestCase(TestCase):
         with slices(3), \
                 patch.object(entry._Entry, '_upto', interrupt), \
                 self.assertLogs(entry.logger, 'ERROR'):
-            scenario.trigger([scenario])
+            self._run_cron()
         self.assertEqual(len(self._records(scenario)), 6)
         self.assertEqual(len(self._states(activity)), 6)
         self.assertEqual(self._error(scenario), "power cut")
 
         with slices(3):
-            scenario.trigger([scenario])
+            self._run_cron()
         self.assertEqual(len(self._records(scenario)), 10)
         self.assertEqual(self._states(activity), [('waiting', None)] * 10)
         self.assertIsNone(self._error(scenario))
@@ -216,10 +236,10 @@ class EntryTestCase(TestCase):
         scenario = self._scenario(2)
         for state in ['draft', 'stopped']:
             Scenario.write([scenario], {'state': state})
-            Scenario.trigger()
+            self._run_cron()
             self.assertEqual(self._records(scenario), [])
         Scenario.write([scenario], {'state': 'running'})
-        Scenario.trigger()
+        self._run_cron()
         self.assertEqual(len(self._records(scenario)), 2)
 
     def test_failing(self):
@@ -234,7 +254,7 @@ class EntryTestCase(TestCase):
         Transaction().commit()
         scenarios = Scenario.browse(scenarios)
         with self.assertLogs(entry.logger, 'ERROR'):
-            Scenario.trigger(scenarios)
+            self._run_cron()
         self.assertEqual(
             [len(self._records(s)) for s in scenarios], [3, 0, 3])
         errors = [s.entry_error for s in Scenario.browse(scenarios)]

@@ -260,11 +260,15 @@ def count_statements(func, *args):
             count += 1
             return self.connection.cursor(*args, **kwargs)
 
+    transaction = Transaction()
     get = backend.Database.get_connection
     put = backend.Database.put_connection
     with patch.object(
-            backend.Database, 'get_connection',
-            lambda *args, **kwargs: Connection(get(*args, **kwargs))), \
+            transaction, 'connection',
+            Connection(transaction.connection)), \
+            patch.object(
+                backend.Database, 'get_connection',
+                lambda *args, **kwargs: Connection(get(*args, **kwargs))), \
             patch.object(
                 backend.Database, 'put_connection',
                 lambda self, connection, *args: put(
