@@ -11,6 +11,7 @@ from trytond.wizard import Button, StateView, Wizard
 
 from . import preview, settings
 from .mail.address import domain
+from .mail.header import sender_headers
 
 # Gmail cuts longer messages and hides the link to unsubscribe with the rest
 GMAIL_SIZE = 102 * 1024
@@ -70,15 +71,28 @@ def find(scenario):
 
 
 def _sender(activity):
-    "The From must be of the domain that DMARC finds aligned (RFC 7489)"
-    envelope = settings.bounce_address() or settings.email_from()
-    sender = parseaddr(activity.email_from or settings.email_from())[1]
-    if domain(sender) != domain(parseaddr(envelope or '')[1]):
+    "What recipients see must be aligned with the envelope (RFC 7489)"
+    configured = settings.email_from() or ''
+    wanted = activity.email_from or configured
+    headers, sender = sender_headers(configured, wanted)
+    shown = next((h for h in headers if h.name == 'From'), wanted)
+    envelope = settings.bounce_address() or sender
+    if _domain(shown) != _domain(wanted):
+        yield gettext(
+            'marketing_automation.msg_check_replaced',
+            activity=activity.rec_name,
+            sender=parseaddr(wanted)[1],
+            shown=parseaddr(str(shown))[1])
+    if _domain(shown) != _domain(envelope):
         yield gettext(
             'marketing_automation.msg_check_sender',
             activity=activity.rec_name,
-            sender=sender,
-            envelope=domain(parseaddr(envelope or '')[1]))
+            sender=parseaddr(str(shown))[1],
+            envelope=_domain(envelope))
+
+
+def _domain(address):
+    return domain(parseaddr(str(address))[1])
 
 
 def _address(activity):

@@ -192,16 +192,24 @@ class Activity(metaclass=PoolMeta):
         return preview(self, record)
 
     @fields.depends(methods=['preview_sample'])
-    def on_change_with_email_preview_title(self):
-        return self.preview_sample().title
+    def _on_change_preview(self):
+        "Show what has been changed, rendered once for all the fields"
+        preview = self.preview_sample()
+        self.email_preview_title = preview.title
+        self.email_preview = _binary(preview.html)
+        self.email_preview_text = preview.text
 
-    @fields.depends(methods=['preview_sample'])
-    def on_change_with_email_preview(self):
-        return _binary(self.preview_sample().html)
+    @fields.depends(methods=['_on_change_preview'])
+    def on_change_action(self):
+        self._on_change_preview()
 
-    @fields.depends(methods=['preview_sample'])
-    def on_change_with_email_preview_text(self):
-        return self.preview_sample().text
+    @fields.depends(methods=['_on_change_preview'])
+    def on_change_email_title(self):
+        self._on_change_preview()
+
+    @fields.depends(methods=['_on_change_preview'])
+    def on_change_email_template(self):
+        self._on_change_preview()
 
     @classmethod
     def get_email_preview(cls, activities, names):
@@ -428,19 +436,27 @@ class PreviewWizard(Wizard):
         User = pool.get('res.user')
         show = Show(language=None)
         show.address = User(Transaction().user).email
-        show.activity, show.record = getattr(
+        show.activity, show.record, sent_at = getattr(
             self, '_from_' + self.model.__name__.replace('.', '_'))()
+        changed_at = show.activity.write_date
+        if sent_at and changed_at and (
+                changed_at.replace(microsecond=0) > sent_at):
+            show.notice = gettext(
+                'marketing_automation.msg_preview_changed')
         return show
 
     def _from_marketing_automation_activity(self):
-        return self.record, _sample(self.record)
+        return self.record, _sample(self.record), None
 
     def _from_marketing_automation_record_activity(self):
-        return self.record.activity, self.record.record.record
+        sent_at = self.record.at if self.record.state == 'done' else None
+        return self.record.activity, self.record.record.record, sent_at
 
     def _from_ir_email(self):
         record = self.record.marketing_automation_record
-        return self.record.marketing_automation_activity, record.record
+        return (
+            self.record.marketing_automation_activity, record.record,
+            self.record.at)
 
     def transition_send(self):
         address = self.start.send()
