@@ -117,7 +117,7 @@ class Check:
         Record = pool.get('marketing.automation.record')
         if letter.id in self.facts.emails:
             _, record = self.facts.emails[letter.id]
-            return Record(record).language
+            return Record(record).reading_context.get('language')
 
     def _reading(self):
         facts, readers = self.facts, self.readers

@@ -186,7 +186,8 @@ class Shop:
                 self._party(i, club.id, langs, countries)
                 for i in range(PARTIES)]
         for slice_ in grouped_slice(values, SLICE):
-            with transaction():
+            # The language of a party is that of a company
+            with self.transaction():
                 pool = Pool()
                 Party = pool.get('party.party')
                 Party.create(list(slice_))
