@@ -83,12 +83,18 @@ def _sender(activity):
             activity=activity.rec_name,
             sender=parseaddr(wanted)[1],
             shown=parseaddr(str(shown))[1])
-    if _domain(shown) != _domain(envelope):
+    if not _is_aligned(_domain(shown), _domain(envelope)):
         yield gettext(
             'marketing_automation.msg_check_sender',
             activity=activity.rec_name,
             sender=parseaddr(str(shown))[1],
             envelope=_domain(envelope))
+
+
+def _is_aligned(shown, envelope):
+    "One is the other or below it: relaxed alignment (RFC 7489 §3.1)"
+    return f'.{shown}'.endswith(f'.{envelope}') or (
+        f'.{envelope}'.endswith(f'.{shown}'))
 
 
 def _domain(address):

@@ -39,14 +39,14 @@ _email = {
 Preview = namedtuple('Preview', ['title', 'html', 'text'])
 
 
-class ProofPlaceholders(Placeholders):
-    "Nobody unsubscribes by a proof"
+class UntrackedLinks(Placeholders):
+    "Nobody unsubscribes by a preview"
 
     def unsubscribe(self, href):
         return '#'
 
 
-class Proof(Draft):
+class SampleDraft(Draft):
     "A draft of the activity for a record that need not be in the scenario"
 
     def __init__(self, activity, record, address=None):
@@ -59,11 +59,11 @@ class Proof(Draft):
         self.resource = str(record)
         self.name, self.address = None, address
         self.tracking = 'none'
-        self.links = ProofPlaceholders('own', False)
+        self.links = UntrackedLinks('own', False)
 
 
-class ProofEnvelope(Envelope):
-    "What makes a test e-mail of a proof"
+class TestEnvelope(Envelope):
+    "What makes a test e-mail of a draft"
 
     def _set_headers(self, msg):
         sender = super()._set_headers(msg)
@@ -113,11 +113,11 @@ def scope(record):
     return AccessScope(context)
 
 
-def prove(activity, record, address=None):
-    "Return the rendered proof"
-    proof = Proof(activity, record, address)
-    proof.render(activity, scope(record).proxy(record))
-    return proof
+def compose_sample(activity, record, address=None):
+    "Return the rendered draft"
+    draft = SampleDraft(activity, record, address)
+    draft.render(activity, scope(record).proxy(record))
+    return draft
 
 
 def preview(activity, record):
@@ -127,9 +127,9 @@ def preview(activity, record):
     if not record:
         return _error(gettext('marketing_automation.msg_preview_no_record'))
     try:
-        proof = prove(activity, record)
+        draft = compose_sample(activity, record)
         return Preview(
-            proof.title, proof.content.html, proof.content.text)
+            draft.title, draft.content.html, draft.content.text)
     except backend.DatabaseOperationalError:
         raise
     except Outcome as exception:
@@ -382,11 +382,11 @@ class PreviewShow(ModelView):
 
     def _compose(self, address):
         try:
-            proof = prove(*self.translated(), address)
-            proof.title = one_line(gettext(
+            draft = compose_sample(*self.translated(), address)
+            draft.title = one_line(gettext(
                     'marketing_automation.msg_test_title',
-                    title=proof.title))
-            return ProofEnvelope(Outbox(), proof, {}).seal()
+                    title=draft.title))
+            return TestEnvelope(Outbox(), draft, {}).seal()
         except (Failure, Outcome) as exception:
             raise PreviewError(gettext(
                     'marketing_automation.msg_test_composition',

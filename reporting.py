@@ -71,7 +71,7 @@ class Context(ModelView):
         return Transaction().context.get('period', 'month')
 
 
-class Abstract(ModelSQL, ModelView):
+class PeriodReport(ModelSQL, ModelView):
     "Counts by period: the query of each model yields what it counts"
 
     date = fields.Date("Date")
@@ -145,7 +145,7 @@ def _rate(field, part, whole):
         field.sql_cast(part) / NullIf(field.sql_cast(whole), 0), 0.0)
 
 
-class Scenario(Abstract):
+class Scenario(PeriodReport):
     __name__ = 'marketing.automation.reporting.scenario'
 
     scenario = fields.Many2One('marketing.automation.scenario', "Scenario")
@@ -172,7 +172,7 @@ class Scenario(Abstract):
             group_by=[record.scenario, date])
 
 
-class Activity(Abstract):
+class Activity(PeriodReport):
     __name__ = 'marketing.automation.reporting.activity'
 
     activity = fields.Many2One('marketing.automation.activity', "Activity")
