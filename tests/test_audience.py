@@ -11,10 +11,11 @@ from trytond.modules.marketing_automation.exceptions import (
     DomainError, FilterError)
 from trytond.modules.marketing_automation.preview import preview
 from trytond.pool import Pool
-from trytond.tests.test_tryton import activate_module, with_transaction
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
-TEMPLATE = '<html><body>Hello ${record.name}</body></html>'
+from .fixtures import (
+    DatabaseTestCase, create, create_email, create_marketer, create_party)
 
 
 class SourceTestCase(unittest.TestCase):
@@ -68,37 +69,14 @@ class SourceTestCase(unittest.TestCase):
                     pyson_source.encode(text)
 
 
-class AudienceTestCase(unittest.TestCase):
+class AudienceTestCase(DatabaseTestCase):
     "Test the audience and the preview as different users"
 
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        activate_module('marketing_automation')
-
     def _prepare(self):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        ModelData = pool.get('ir.model.data')
-        Party = pool.get('party.party')
-        Scenario = pool.get('marketing.automation.scenario')
-        User = pool.get('res.user')
-        self.user, self.other = User.create([{
-                    'name': name, 'login': name,
-                    'groups': [('add', [
-                                ModelData.get_id('marketing.group_marketing'),
-                                ])],
-                    } for name in ['user', 'other']])
-        self.party, = Party.create([{'name': "Zoë"}])
-        self.scenario, = Scenario.create([{
-                    'name': "Scenario", 'model': 'party.party'}])
-        self.activity, = Activity.create([{
-                    'name': "Activity",
-                    'parent': str(self.scenario),
-                    'action': 'send_email',
-                    'email_title': "Hello",
-                    'email_template': TEMPLATE,
-                    }])
+        self.user, self.other = map(create_marketer, ['user', 'other'])
+        self.party = create_party("Zoë")
+        self.activity = create_email()
+        self.scenario = self.activity.scenario
 
     @with_transaction()
     def test_domain_source(self):
@@ -147,11 +125,10 @@ class AudienceTestCase(unittest.TestCase):
         "Test that a preview shows what both user and marketing may read"
         self._prepare()
         pool = Pool()
-        Group = pool.get('res.group')
         ModelAccess = pool.get('ir.model.access')
         Party = pool.get('party.party')
         context = self.party.marketing_access_context
-        sellers, = Group.create([{'name': "Sellers"}])
+        sellers = create('res.group', name="Sellers")
         with Transaction().set_user(self.user.id):
             self.assertIn(
                 "Hello Zoë", preview(self.activity, self.party).html)

@@ -5,12 +5,14 @@
 import datetime as dt
 import email
 import os
-import unittest
 
 from trytond.modules.marketing_automation import signature
 from trytond.pool import Pool
-from trytond.tests.test_tryton import activate_module, with_transaction
-from trytond.transaction import Transaction
+from trytond.tests.test_tryton import with_transaction
+
+from .fixtures import (
+    DatabaseTestCase, create_email, create_party, create_record,
+    create_record_activity, erase, sign)
 
 FOLDER = os.path.join(os.path.dirname(__file__), 'delivery_reports')
 
@@ -20,55 +22,20 @@ def sample(name, token):
         return fp.read().replace(b'TOKEN', token.encode())
 
 
-class BounceTestCase(unittest.TestCase):
+class BounceTestCase(DatabaseTestCase):
     "Test bounces and complaints"
-
-    @classmethod
-    def setUpClass(cls):
-        activate_module(['marketing_automation', 'inbound_email'])
+    modules = ['marketing_automation', 'inbound_email']
 
     def sent(self, address):
         "Return a record activity whose e-mail went to the address"
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        Party = pool.get('party.party')
-        Record = pool.get('marketing.automation.record')
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        Scenario = pool.get('marketing.automation.scenario')
-        party, = Party.create([{
-                    'name': "Party",
-                    'contact_mechanisms': [('create', [{
-                                    'type': 'email',
-                                    'value': address,
-                                    }])],
-                    }])
-        scenario, = Scenario.create([{
-                    'name': "Scenario",
-                    'model': 'party.party',
-                    }])
-        activity, = Activity.create([{
-                    'name': "Activity",
-                    'parent': str(scenario),
-                    'action': 'send_email',
-                    'email_title': "Hello",
-                    'email_template': '<html><body></body></html>',
-                    }])
-        record, = Record.create([{
-                    'scenario': scenario.id,
-                    'record': str(party),
-                    }])
-        record_activity, = RecordActivity.create([{
-                    'record': record.id,
-                    'activity': activity.id,
-                    'state': 'done',
-                    'at': dt.datetime.now(),
-                    }])
-        return record_activity
+        activity = create_email()
+        record = create_record(
+            activity.scenario, create_party(address=address))
+        return create_record_activity(
+            record, activity, state='done', at=dt.datetime.now())
 
     def token(self, record_activity):
-        Configuration = Pool().get('marketing.automation.configuration')
-        return signature.sign(
-            Configuration.get_secret(), 'bounce', record_activity.id)
+        return sign('bounce', record_activity.id)
 
     def address(self, name):
         "Return the address the sample is about"
@@ -237,7 +204,6 @@ class BounceTestCase(unittest.TestCase):
         "Test an erased party leaves no address behind"
         pool = Pool()
         Bounce = pool.get('marketing.automation.bounce')
-        Erase = pool.get('party.erase', type='wizard')
         record_activity = self.sent(
             self.address('postfix_unknown_user'))
         self.receive(
@@ -246,13 +212,7 @@ class BounceTestCase(unittest.TestCase):
         party.active = False
         party.save()
 
-        session_id, _, _ = Erase.create()
-        erase = Erase(session_id)
-        erase.ask.party = party
-        erase.transition_erase()
-        Transaction().counter += 1
-        for cache in Transaction().cache.values():
-            cache.clear()
+        erase(party)
 
         bounce, = Bounce.search([])
         self.assertEqual((bounce.recipient, bounce.reason), (None, None))

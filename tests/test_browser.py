@@ -12,6 +12,9 @@ from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
 from .browser import Server, browse, missing
+from .fixtures import (
+    create_email, create_marketer, create_party, create_record,
+    create_scenario)
 
 PASSWORD = "correct horse battery"
 TEMPLATE = (
@@ -100,37 +103,19 @@ class ClientTestCase(_TestCase):
     @classmethod
     def prepare(cls):
         pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
         Item = pool.get('ir.module.config_wizard.item')
-        ModelData = pool.get('ir.model.data')
-        Party = pool.get('party.party')
-        Scenario = pool.get('marketing.automation.scenario')
-        User = pool.get('res.user')
         Item.write(Item.search([]), {'state': 'done'})
-        User.create([{
-                    'name': "Marketing User",
-                    'login': 'marketing',
-                    'password': PASSWORD,
-                    'groups': [('add', [
-                                ModelData.get_id('marketing.group_marketing'),
-                                ])],
-                    }])
-        Party.create([{'name': name} for name in ["Zoë", "Bob", "Bill"]])
-        scenario, = Scenario.create([{
-                    'name': "Welcome",
-                    'model': 'party.party',
-                    'domain': '[["name", "!=", null]]',
-                    }])
+        create_marketer(name="Marketing User", password=PASSWORD)
+        for name in ["Zoë", "Bob", "Bill"]:
+            create_party(name)
+        scenario = create_scenario(
+            name="Welcome", domain='[["name", "!=", null]]')
         email = {
-            'action': 'send_email',
             'email_title': "Hello ${record.name}",
             'email_template': TEMPLATE,
             }
-        first, = Activity.create([{
-                    **email, 'name': "First", 'parent': str(scenario)}])
-        Activity.create([{
-                    **email, 'name': "Second", 'parent': str(first),
-                    'event': 'email_opened'}])
+        first = create_email(scenario, name="First", **email)
+        create_email(first, name="Second", event='email_opened', **email)
 
     def test_scenario(self):
         "Test the form of a scenario with its tree and the preview"
@@ -216,18 +201,11 @@ class UnsubscribeTestCase(_TestCase):
 
     @classmethod
     def prepare(cls):
-        pool = Pool()
-        Party = pool.get('party.party')
-        Record = pool.get('marketing.automation.record')
-        Scenario = pool.get('marketing.automation.scenario')
-        parties = Party.create([{'name': "Alice"}, {'name': "Bob"}])
-        scenario, = Scenario.create([{
-                    'name': "Welcome", 'model': 'party.party'}])
-        cls.records = {
-            r.record.name: (r.id, r.uuid)
-            for r in Record.create([{
-                        'scenario': scenario.id, 'record': str(party)}
-                    for party in parties])}
+        scenario = create_scenario(name="Welcome")
+        cls.records = {}
+        for name in ["Alice", "Bob"]:
+            record = create_record(scenario, create_party(name))
+            cls.records[name] = record.id, record.uuid
 
     def _url(self, base, name):
         database = Base64Converter(None).to_url(DB_NAME)

@@ -11,24 +11,14 @@ from trytond.modules.marketing_automation.exceptions import (
     ConditionError, DomainError, Failure, TemplateError)
 from trytond.pool import Pool
 from trytond.pyson import Date, DateTime, Eval, PYSONEncoder
-from trytond.tests.test_tryton import (
-    TestCase, activate_module, drop_db, with_transaction)
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
+from .fixtures import DatabaseTestCase, create, create_party
 
-class CheckTestCase(TestCase):
+
+class CheckTestCase(DatabaseTestCase):
     "Test what is said of what users write"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module('marketing_automation')
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        drop_db()
 
     def _scenario(self, domain=None):
         pool = Pool()
@@ -115,9 +105,7 @@ class CheckTestCase(TestCase):
     @with_transaction()
     def test_domain_access(self):
         "Test the domain is searched with the access of the user"
-        pool = Pool()
-        User = pool.get('res.user')
-        user, = User.create([{'name': "User", 'login': 'user'}])
+        user = create('res.user', name="User", login='user')
         domain = [('addresses.country.code', '=', 'BE')]
         with Transaction().set_user(user.id):
             self._scenario(domain).check_domain()
@@ -177,9 +165,7 @@ class CheckTestCase(TestCase):
     @with_transaction()
     def test_condition_unknown(self):
         "Test what nobody knows is a failure and never fulfilled"
-        pool = Pool()
-        Party = pool.get('party.party')
-        party, = Party.create([{'name': "Name"}])
+        party = create_party()
         with self.assertRaises(Failure):
             evaluate('{"__class__": "Nothing", "v": 1}', party, Scopes())
 

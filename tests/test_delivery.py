@@ -9,31 +9,21 @@ from unittest.mock import patch
 from trytond.model import fields
 from trytond.modules.marketing_automation import delivery, schedule
 from trytond.pool import Pool
-from trytond.tests.test_tryton import (
-    DB_NAME, TestCase, activate_module, drop_db)
+from trytond.tests.test_tryton import DB_NAME
 from trytond.transaction import Transaction
 
+from .fixtures import (
+    DUE, DatabaseTestCase, create_email, create_party, create_record,
+    create_record_activity, create_scenario, forget)
 from .tools import configure, count_statements, received, start_smtp
 
-DUE = dt.datetime(2026, 1, 1)
 TEMPLATE = (
     '<html xmlns:py="http://genshi.edgewall.org/"><body>${record.name}%s'
     '<a href="unsubscribe">Unsubscribe</a></body></html>')
 
 
-class DeliveryTestCase(TestCase):
+class DeliveryTestCase(DatabaseTestCase):
     "Test how due rows become done rows, with a real mail server"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module('marketing_automation')
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        drop_db()
 
     def setUp(self):
         super().setUp()
@@ -55,45 +45,18 @@ class DeliveryTestCase(TestCase):
 
     def _activity(self, template=TEMPLATE % '', **values):
         "Return an activity of a running scenario"
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        Scenario = pool.get('marketing.automation.scenario')
-        scenario, = Scenario.create([{
-                    'name': "Scenario",
-                    'model': 'party.party',
-                    'state': 'running',
-                    }])
-        activity, = Activity.create([{
-                    'name': "Activity",
-                    'parent': str(scenario),
-                    'action': 'send_email',
-                    'email_title': "Title",
-                    'email_template': template,
-                    **values}])
-        return activity
+        return create_email(
+            create_scenario(state='running'), email_template=template,
+            **values)
 
     def _rows(self, activity, *addresses):
         "Return a row of the activity for each address, longest due first"
-        pool = Pool()
-        Party = pool.get('party.party')
-        Record = pool.get('marketing.automation.record')
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        parties = Party.create([{
-                    'name': address.partition('@')[0],
-                    'contact_mechanisms': [('create', [{
-                                    'type': 'email',
-                                    'value': address,
-                                    }])],
-                    } for address in addresses])
-        records = Record.create([{
-                    'scenario': activity.scenario.id,
-                    'record': str(party),
-                    } for party in parties])
-        rows = RecordActivity.create([{
-                    'record': record.id,
-                    'activity': activity.id,
-                    'at': DUE + dt.timedelta(minutes=i),
-                    } for i, record in enumerate(records)])
+        rows = []
+        for i, address in enumerate(addresses):
+            party = create_party(address.partition('@')[0], address)
+            rows.append(create_record_activity(
+                    create_record(activity.scenario, party), activity,
+                    at=DUE + dt.timedelta(minutes=i)))
         Transaction().commit()
         return rows
 
@@ -104,10 +67,8 @@ class DeliveryTestCase(TestCase):
 
     def _see(self):
         "Begin a transaction that sees what the drain has done"
-        transaction = Transaction()
-        transaction.commit()
-        for cache in transaction.cache.values():
-            cache.clear()
+        Transaction().commit()
+        forget()
 
     def _read(self, rows):
         "Return the rows as they are now stored"

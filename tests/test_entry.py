@@ -9,10 +9,10 @@ from unittest.mock import patch
 from trytond.modules.marketing_automation import entry
 from trytond.pool import Pool
 from trytond.pyson import Eval, PYSONEncoder
-from trytond.tests.test_tryton import (
-    DB_NAME, TestCase, activate_module, drop_db)
+from trytond.tests.test_tryton import DB_NAME
 from trytond.transaction import Transaction
 
+from .fixtures import DatabaseTestCase, create_activity, create_scenario
 from .tools import count_statements
 
 
@@ -21,19 +21,8 @@ def slices(size):
     return patch.multiple(entry, FIRST_SLICE=size, SLICE=size)
 
 
-class EntryTestCase(TestCase):
+class EntryTestCase(DatabaseTestCase):
     "Test how records enter, committed slice by slice"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module('marketing_automation')
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        drop_db()
 
     def setUp(self):
         super().setUp()
@@ -46,26 +35,17 @@ class EntryTestCase(TestCase):
         "Return a running scenario with parties that match"
         pool = Pool()
         Party = pool.get('party.party')
-        Scenario = pool.get('marketing.automation.scenario')
         Party.create([
                 {'name': f'{self.mark} {i}', **values} for i in range(count)])
-        scenario, = Scenario.create([{
-                    'name': self.mark,
-                    'model': 'party.party',
-                    'domain': f'[["name", "like", "{self.mark}%"]]',
-                    'state': 'running',
-                    }])
+        scenario = create_scenario(
+            name=self.mark, domain=f'[["name", "like", "{self.mark}%"]]',
+            state='running')
         if commit:
             Transaction().commit()
         return scenario
 
     def _activity(self, scenario, **values):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        activity, = Activity.create([{
-                    'name': self.mark,
-                    'parent': str(scenario),
-                    **values}])
+        activity = create_activity(scenario, name=self.mark, **values)
         Transaction().commit()
         return activity
 

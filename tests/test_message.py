@@ -21,10 +21,12 @@ from trytond.modules.marketing_automation.mail import message
 from trytond.modules.marketing_automation.mail.address import (
     one_line, parse_address)
 from trytond.pool import Pool
-from trytond.tests.test_tryton import (
-    TestCase, activate_module, drop_db, with_transaction)
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
+from .fixtures import (
+    DatabaseTestCase, create_email, create_party, create_record,
+    create_record_activity, create_scenario, forget)
 from .tools import BASE, configure
 
 BODY = (
@@ -63,19 +65,8 @@ class FunctionTestCase(unittest.TestCase):
                 self.assertEqual(parse_address(source)[1], '')
 
 
-class ComposedTestCase(TestCase):
+class ComposedTestCase(DatabaseTestCase):
     "Composes messages"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module('marketing_automation')
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        drop_db()
 
     def setUp(self):
         super().setUp()
@@ -87,41 +78,12 @@ class ComposedTestCase(TestCase):
             self, template, title="Title", name="Name",
             address='name@example.org', party=None, scenario=None,
             **activity):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        Party = pool.get('party.party')
-        Record = pool.get('marketing.automation.record')
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        Scenario = pool.get('marketing.automation.scenario')
-        scenario, = Scenario.create([{
-                    'name': "Scenario",
-                    'model': 'party.party',
-                    'state': 'running',
-                    **(scenario or {})}])
-        activity, = Activity.create([{
-                    'name': "Activity",
-                    'parent': str(scenario),
-                    'action': 'send_email',
-                    'email_title': title,
-                    'email_template': template,
-                    **activity}])
-        party, = Party.create([{
-                    'name': name,
-                    'contact_mechanisms': [('create', [{
-                                    'type': 'email',
-                                    'value': address,
-                                    }])] if address else [],
-                    **(party or {})}])
-        record, = Record.create([{
-                    'scenario': scenario.id,
-                    'record': str(party),
-                    }])
-        record_activity, = RecordActivity.create([{
-                    'record': record.id,
-                    'activity': activity.id,
-                    'at': '2026-01-01 00:00:00',
-                    }])
-        return record_activity
+        activity = create_email(
+            create_scenario(state='running', **(scenario or {})),
+            email_title=title, email_template=template, **activity)
+        party = create_party(name, address, **(party or {}))
+        return create_record_activity(
+            create_record(activity.scenario, party), activity)
 
     def _store(self, record, **values):
         "Store the values by SQL, so that nothing checks them"
@@ -130,8 +92,7 @@ class ComposedTestCase(TestCase):
         transaction.connection.cursor().execute(*table.update(
                 [getattr(table, n) for n in values], list(values.values()),
                 where=table.id == record.id))
-        for cache in transaction.cache.values():
-            cache.clear()
+        forget()
 
     def _compose(self, record_activity):
         pool = Pool()

@@ -17,6 +17,8 @@ from trytond.pool import Pool, isregisteredby
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 from trytond.transaction import Transaction
 
+from .fixtures import create, create_marketer
+
 MODULE = 'marketing_automation'
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ['delivery', 'mail', 'template']
@@ -137,17 +139,9 @@ class MarketingAutomationTestCase(
         "Test who is not in the group of marketing reads nothing"
         pool = Pool()
         User = pool.get('res.user')
-        ModelData = pool.get('ir.model.data')
         Access = pool.get('ir.model.access')
-        nobody, marketer = User.create([
-                {'name': "Nobody", 'login': 'nobody'},
-                {
-                    'name': "Marketer",
-                    'login': 'marketer',
-                    'groups': [('add', [ModelData.get_id(
-                                    'marketing', 'group_marketing')])],
-                    },
-                ])
+        nobody = create('res.user', name="Nobody", login='nobody')
+        marketer = create_marketer()
         names = [
             n for n, Model in self._own_models(ModelSQL)
             if not Model.__access__]

@@ -4,111 +4,44 @@
 
 from trytond.modules.party.exceptions import EraseError
 from trytond.pool import Pool
-from trytond.tests.test_tryton import (
-    TestCase, activate_module, drop_db, with_transaction)
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction, inactive_records
 
-TEMPLATE = (
-    '<html><body><a href="https://example.org/">x</a>'
-    '<a href="unsubscribe">y</a></body></html>')
+from .fixtures import (
+    DatabaseTestCase, create_email, create_hit, create_link, create_party,
+    create_record, create_record_activity, create_scenario, erase, file_email,
+    forget)
 
 
-class PartyTestCase(TestCase):
+class PartyTestCase(DatabaseTestCase):
     "Test what becomes of parties in marketing automation"
 
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module('marketing_automation')
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        drop_db()
-
     def _scenarios(self, count=1):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        Scenario = pool.get('marketing.automation.scenario')
-        scenarios = Scenario.create([{
-                    'name': f'Scenario {i}',
-                    'model': 'party.party',
-                    'state': 'running',
-                    } for i in range(count)])
-        Activity.create([{
-                    'name': s.name,
-                    'parent': str(s),
-                    'action': 'send_email',
-                    'email_title': "Title",
-                    'email_template': TEMPLATE,
-                    } for s in scenarios])
+        scenarios = [create_scenario(state='running') for _ in range(count)]
+        for scenario in scenarios:
+            create_email(scenario)
         return scenarios
 
     def _party(self, name):
-        pool = Pool()
-        Party = pool.get('party.party')
-        party, = Party.create([{
-                    'name': name,
-                    'contact_mechanisms': [('create', [{
-                                    'type': 'email',
-                                    'value': f'{name.lower()}@example.org',
-                                    }])],
-                    }])
-        return party
+        return create_party(name, f'{name.lower()}@example.org')
 
     def _send(self, scenario, party):
         "Store what an e-mail leaves behind, return record, activity, e-mail"
         pool = Pool()
         Address = pool.get('ir.email.address')
         Email = pool.get('ir.email')
-        Hit = pool.get('marketing.automation.hit')
-        Link = pool.get('marketing.automation.link')
-        Record = pool.get('marketing.automation.record')
-        RecordActivity = pool.get('marketing.automation.record.activity')
         activity, = scenario.activities
-        record, = Record.create([{
-                    'scenario': scenario.id,
-                    'record': str(party),
-                    }])
-        record_activity, = RecordActivity.create([{
-                    'record': record.id,
-                    'activity': activity.id,
-                    'state': 'done',
-                    'at': '2026-01-01 00:00:00',
-                    'detail': f'250 {party.name}@example.org',
-                    }])
-        ids = Link.get_ids({(activity.id, 'https://example.org/')})
-        Hit.create([{
-                    'at': '2026-01-01 00:00:00',
-                    'activity': activity.id,
-                    'record_activity': record_activity.id,
-                    'link': id_,
-                    'verdict': 'human',
-                    'settled': True,
-                    } for id_ in [None, *ids.values()]])
+        record = create_record(scenario, party)
         address = f'{party.name.lower()}@example.org'
-        Email.file_marketing([{
-                    'resource': str(party),
-                    'recipients': f'{party.name} <{address}>',
-                    'address': address,
-                    'subject': f'Hello {party.name}',
-                    'message_id': f'<{record.id}@example.com>',
-                    'marketing_automation_activity': activity.id,
-                    'marketing_automation_record': record.id,
-                    }])
+        record_activity = create_record_activity(
+            record, activity, state='done', detail=f'250 {address}')
+        for link in [None, create_link(activity)]:
+            create_hit(record_activity, link)
+        file_email(record, activity, party.name, address)
         email, = Email.search([
                 ('marketing_automation_record', '=', record.id)])
         self.assertTrue(Address.search([('email', '=', email.id)]))
         return record, record_activity, email
-
-    def _erase(self, party):
-        pool = Pool()
-        Erase = pool.get('party.erase', type='wizard')
-        session, _, _ = Erase.create()
-        wizard = Erase(session)
-        wizard.ask.party = party
-        wizard.transition_erase()
 
     def _everything(self, *columns):
         "Return all the values of the columns (model, name)"
@@ -132,7 +65,7 @@ class PartyTestCase(TestCase):
         _, record_activity, _ = self._send(scenario, party)
         _, other_activity, other_email = self._send(scenario, other)
         Party.write([party], {'active': False})
-        self._erase(party)
+        erase(party)
         values = self._everything(
             ('ir.email', 'recipients'), ('ir.email', 'subject'),
             ('ir.email', 'message_id'), ('ir.email.address', 'address'),
@@ -158,7 +91,7 @@ class PartyTestCase(TestCase):
         self._send(scenario, party)
         activity, = scenario.activities
         Party.write([party], {'active': False})
-        self._erase(party)
+        erase(party)
         activity = activity.__class__(activity.id)
         self.assertEqual(activity.record_count, 1)
 
@@ -167,7 +100,7 @@ class PartyTestCase(TestCase):
         "Test an active party is not erased"
         party = self._party("Active")
         with self.assertRaises(EraseError):
-            self._erase(party)
+            erase(party)
 
     def _replace(self, source, destination):
         pool = Pool()
@@ -249,8 +182,7 @@ class PartyTestCase(TestCase):
                     [p for p in parties if p.name == refusing],
                     {'marketing_tracking_refused': True})
                 self._replace(*Party.browse(parties))
-                for cache in Transaction().cache.values():
-                    cache.clear()
+                forget()
                 self.assertTrue(
                     all(r.anonymous for r in Record.browse(records)))
 

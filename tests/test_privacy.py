@@ -2,107 +2,59 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 
-import datetime as dt
-import unittest
-
 from trytond.model import ModelSQL
 from trytond.modules.company.tests import create_company, set_company
 from trytond.pool import Pool
-from trytond.tests.test_tryton import (
-    activate_module, drop_db, with_transaction)
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction, check_access
+
+from .fixtures import (
+    DUE, DatabaseTestCase, create, create_email, create_hit, create_link,
+    create_marketer, create_party, create_record, create_record_activity,
+    create_scenario, erase, file_email, forget)
 
 ADDRESS = 'Anna@müller.example'
 REPORTED = 'anna@xn--mller-kva.example'
-NOW = dt.datetime(2026, 1, 1)
 
 
-class PrivacyTestCase(unittest.TestCase):
+class PrivacyTestCase(DatabaseTestCase):
     "Test what is known about a party that has left everything it can"
-
-    @classmethod
-    def setUpClass(cls):
-        drop_db()
-        activate_module(['marketing_automation', 'sale'])
-
-    @classmethod
-    def tearDownClass(cls):
-        drop_db()
-
-    def create(self, model, /, **values):
-        record, = Pool().get(model).create([values])
-        return record
-
-    def party(self, name, address):
-        return self.create(
-            'party.party', name=name,
-            contact_mechanisms=[('create', [{
-                            'type': 'email',
-                            'value': address,
-                            }])])
+    modules = ['marketing_automation', 'sale']
 
     def entered(self, resource):
         "Return the record of the resource in a scenario of its own"
-        scenario = self.create(
-            'marketing.automation.scenario',
-            name="Scenario", model=resource.__name__)
-        return self.create(
-            'marketing.automation.record',
-            scenario=scenario.id, record=str(resource))
+        return create_record(
+            create_scenario(model=resource.__name__), resource)
 
     def sent(self, record):
         "Return what was done for the record, with all that came back"
-        pool = Pool()
-        Link = pool.get('marketing.automation.link')
-        activity = self.create(
-            'marketing.automation.activity',
-            name="E-mail", parent=str(record.scenario), action='send_email',
-            email_title="Title",
-            email_template='<html><body></body></html>')
-        sent = self.create(
-            'marketing.automation.record.activity',
-            record=record.id, activity=activity.id, state='done', at=NOW,
-            detail="550 anna is unknown")
-        pair = activity.id, 'https://example.org/'
-        for link in [None, Link.get_ids({pair})[pair]]:
-            self.create(
-                'marketing.automation.hit',
-                at=NOW, activity=activity.id, record_activity=sent.id,
-                link=link, verdict='human', settled=True)
-        self.create(
+        activity = create_email(record.scenario)
+        sent = create_record_activity(
+            record, activity, state='done', detail="550 anna is unknown")
+        for link in [None, create_link(activity)]:
+            create_hit(sent, link)
+        create(
             'marketing.automation.bounce',
-            at=NOW, kind='soft', recipient=REPORTED, reason="Anna is full",
+            at=DUE, kind='soft', recipient=REPORTED, reason="Anna is full",
             matched=True, record_activity=sent.id, activity=activity.id)
-        self.file(record, activity, ADDRESS)
+        file_email(record, activity, "Anna", ADDRESS)
         return sent
-
-    def file(self, record, activity, address):
-        Email = Pool().get('ir.email')
-        Email.file_marketing([{
-                    'resource': str(record.record),
-                    'recipients': f"Anna <{address}>",
-                    'address': address,
-                    'subject': "Hello Anna",
-                    'message_id': f'<{record.id}@example.com>',
-                    'marketing_automation_activity': activity.id,
-                    'marketing_automation_record': record.id,
-                    }])
 
     def everything(self):
         "Return a party, its sale, and the records of both"
         pool = Pool()
         Unsubscription = pool.get('marketing.automation.unsubscription')
-        party = self.party("Anna", ADDRESS)
-        sale = self.create(
+        party = create_party("Anna", ADDRESS)
+        sale = create(
             'sale.sale', party=party.id, state='cancelled')
         records = list(map(self.entered, [party, sale]))
         for record in records:
             self.sent(record)
         Unsubscription.stop(records[0], everything=True)
         # Nobody knows whose it is, but for the address
-        self.create(
+        create(
             'marketing.automation.bounce',
-            at=NOW, kind='hard', recipient=REPORTED, reason="Anna is gone")
+            at=DUE, kind='hard', recipient=REPORTED, reason="Anna is gone")
         return party, sale, records
 
     def report(self, party):
@@ -111,16 +63,9 @@ class PrivacyTestCase(unittest.TestCase):
         return content
 
     def erase(self, party):
-        pool = Pool()
-        Erase = pool.get('party.erase', type='wizard')
-        Party = pool.get('party.party')
+        Party = Pool().get('party.party')
         Party.write([party], {'active': False})
-        session, _, _ = Erase.create()
-        wizard = Erase(session)
-        wizard.ask.party = party
-        wizard.transition_erase()
-        for cache in Transaction().cache.values():
-            cache.clear()
+        erase(party)
 
     def stored(self, text):
         "Return the columns in which the text is stored in any case"
@@ -142,16 +87,11 @@ class PrivacyTestCase(unittest.TestCase):
     @with_transaction()
     def test_report(self):
         "Test the report tells everything to who may not read the sales"
-        pool = Pool()
-        ModelData = pool.get('ir.model.data')
-        Sale = pool.get('sale.sale')
+        Sale = Pool().get('sale.sale')
         company = create_company()
         with set_company(company):
             party, sale, _ = self.everything()
-            user = self.create(
-                'res.user', name="Marketing", login='marketing',
-                groups=[('add', [
-                            ModelData.get_id('marketing.group_marketing')])])
+            user = create_marketer()
             with Transaction().set_user(user.id), check_access():
                 content = self.report(party)
                 with self.assertRaises(Exception):
@@ -170,7 +110,7 @@ class PrivacyTestCase(unittest.TestCase):
         "Test the report tells nothing of others"
         with set_company(create_company()):
             self.everything()
-            other = self.party("Bert", 'bert@example.com')
+            other = create_party("Bert", 'bert@example.com')
             self.sent(self.entered(other))
             content = self.report(other)
         self.assertIn('bert@example.com', content)
@@ -195,7 +135,7 @@ class PrivacyTestCase(unittest.TestCase):
         with set_company(create_company()):
             party, _, records = self.everything()
             Record.delete(records)
-            other = self.create(
+            other = create(
                 'sale.sale', party=party.id, state='cancelled')
             self.sent(self.entered(other))
             Sale.delete([other])
@@ -205,8 +145,7 @@ class PrivacyTestCase(unittest.TestCase):
 
     def anonymous(self, records):
         Record = Pool().get('marketing.automation.record')
-        for cache in Transaction().cache.values():
-            cache.clear()
+        forget()
         return [bool(r.anonymous) for r in Record.browse(records)]
 
     @with_transaction()
@@ -216,7 +155,7 @@ class PrivacyTestCase(unittest.TestCase):
         Party = pool.get('party.party')
         with set_company(create_company()):
             party, _, records = self.everything()
-            other = self.entered(self.party("Bert", 'bert@example.com'))
+            other = self.entered(create_party("Bert", 'bert@example.com'))
             for refused in [True, False]:
                 Party.write([party], {'marketing_tracking_refused': refused})
                 self.assertEqual(

@@ -6,67 +6,33 @@ import datetime as dt
 from unittest.mock import patch
 
 from trytond.pool import Pool
-from trytond.tests.test_tryton import (
-    TestCase, activate_module, drop_db, with_transaction)
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
-TEMPLATE = '<html><body><a href="unsubscribe">x</a></body></html>'
+from .fixtures import (
+    DatabaseTestCase, create_email, create_party, create_record,
+    create_record_activity, create_scenario)
 
 
-class ReportingTestCase(TestCase):
+class ReportingTestCase(DatabaseTestCase):
     "Test counts, rates, periods and trends"
 
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module('marketing_automation')
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        drop_db()
-
     def _activities(self, count):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        Scenario = pool.get('marketing.automation.scenario')
-        scenario, = Scenario.create([{
-                    'name': "Scenario",
-                    'model': 'party.party',
-                    'state': 'running',
-                    }])
-        return Activity.create([{
-                    'name': f'Activity {i}',
-                    'parent': str(scenario),
-                    'action': 'send_email',
-                    'email_title': "Title",
-                    'email_template': TEMPLATE,
-                    } for i in range(count)])
+        scenario = create_scenario(state='running')
+        return [create_email(scenario) for _ in range(count)]
 
     def _records(self, scenario, count):
-        pool = Pool()
-        Party = pool.get('party.party')
-        Record = pool.get('marketing.automation.record')
-        parties = Party.create([{'name': str(i)} for i in range(count)])
-        return Record.create([{
-                    'scenario': scenario.id,
-                    'record': str(p),
-                    } for p in parties])
+        return [create_record(scenario, create_party()) for _ in range(count)]
 
     def _sent(self, activity, at, opened=0, clicked=0, sent=0, **values):
         "Store how many have clicked, opened and only got the e-mail"
-        pool = Pool()
-        RecordActivity = pool.get('marketing.automation.record.activity')
         records = self._records(activity.scenario, opened + clicked + sent)
-        RecordActivity.create([{
-                    'record': r.id,
-                    'activity': activity.id,
-                    'state': 'done',
-                    'at': at,
-                    'email_opened': i < opened + clicked,
-                    'email_clicked': i < clicked,
-                    **values} for i, r in enumerate(records)])
+        for i, record in enumerate(records):
+            create_record_activity(
+                record, activity, at=at,
+                email_opened=i < opened + clicked,
+                email_clicked=i < clicked,
+                **{'state': 'done', **values})
 
     def _reports(self, *names, **context):
         pool = Pool()

@@ -16,6 +16,9 @@ from trytond.tests.test_tryton import DB_NAME, RouteTestCase
 from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
+from .fixtures import (
+    create_email, create_link, create_party, create_record,
+    create_record_activity, create_scenario)
 from .tools import BROWSER
 
 TEMPLATE = (
@@ -36,43 +39,17 @@ class Case(RouteTestCase):
 
     @classmethod
     def setUpDatabase(cls):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        Configuration = pool.get('marketing.automation.configuration')
-        Link = pool.get('marketing.automation.link')
-        Party = pool.get('party.party')
-        Record = pool.get('marketing.automation.record')
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        Scenario = pool.get('marketing.automation.scenario')
-        scenario, = Scenario.create([{
-                    'name': "Scenario",
-                    'model': 'party.party',
-                    'state': 'running',
-                    }])
-        activity, = Activity.create([{
-                    'name': "Activity",
-                    'parent': str(scenario),
-                    'action': 'send_email',
-                    'email_title': "Title",
-                    'email_template': TEMPLATE,
-                    }])
-        party, = Party.create([{'name': "Party"}])
-        record, = Record.create([{
-                    'scenario': scenario.id,
-                    'record': str(party),
-                    }])
-        sent, = RecordActivity.create([{
-                    'record': record.id,
-                    'activity': activity.id,
-                    'state': 'done',
-                    'at': dt.datetime.now() - dt.timedelta(hours=1),
-                    }])
-        links = Link.get_ids({
-                (activity.id, URL), (activity.id, 'https://example.org/bye')})
+        Configuration = Pool().get('marketing.automation.configuration')
+        activity = create_email(
+            create_scenario(state='running'), email_template=TEMPLATE)
+        record = create_record(activity.scenario, create_party())
+        sent = create_record_activity(
+            record, activity, state='done',
+            at=dt.datetime.now() - dt.timedelta(hours=1))
         cls.uuid = record.uuid
         cls.activity, cls.record, cls.sent = activity.id, record.id, sent.id
-        cls.link = links[activity.id, URL]
-        cls.bye = links[activity.id, 'https://example.org/bye']
+        cls.link = create_link(activity, URL)
+        cls.bye = create_link(activity, 'https://example.org/bye')
         cls.secret = Configuration.get_secret()
 
     def sign(self, purpose, *ids):

@@ -3,16 +3,18 @@
 # terms.
 
 import datetime as dt
-import unittest
 from unittest.mock import patch
 
 from sql import Literal
 
-from trytond.modules.marketing_automation import signature
 from trytond.modules.marketing_automation.tracking import FLOOD
 from trytond.pool import Pool
-from trytond.tests.test_tryton import activate_module, with_transaction
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
+
+from .fixtures import (
+    URL, DatabaseTestCase, create_activity, create_email, create_hit,
+    create_link, create_party, create_record, create_record_activity, sign)
 
 BROWSER = {
     'method': 'GET',
@@ -22,58 +24,24 @@ BROWSER = {
     }
 
 
-class TrackingTestCase(unittest.TestCase):
+class TrackingTestCase(DatabaseTestCase):
     "Test hits"
-
-    @classmethod
-    def setUpClass(cls):
-        activate_module('marketing_automation')
 
     def sent(self, **age):
         "Return a record activity sent so long ago, with a child on click"
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        Party = pool.get('party.party')
-        Record = pool.get('marketing.automation.record')
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        Scenario = pool.get('marketing.automation.scenario')
-        party, = Party.create([{'name': "Party"}])
-        scenario, = Scenario.create([{
-                    'name': "Scenario",
-                    'model': 'party.party',
-                    }])
-        activity, = Activity.create([{
-                    'name': "E-mail",
-                    'parent': str(scenario),
-                    'action': 'send_email',
-                    'email_title': "Hello",
-                    'email_template': '<html><body></body></html>',
-                    }])
-        Activity.create([{
-                    'name': "Child",
-                    'parent': str(activity),
-                    'event': 'email_clicked',
-                    }])
-        record, = Record.create([{
-                    'scenario': scenario.id,
-                    'record': str(party),
-                    }])
-        record_activity, = RecordActivity.create([{
-                    'record': record.id,
-                    'activity': activity.id,
-                    'state': 'done',
-                    'at': dt.datetime.now() - dt.timedelta(**age),
-                    }])
-        return record_activity
+        activity = create_email()
+        create_activity(activity, event='email_clicked')
+        record = create_record(activity.scenario, create_party())
+        return create_record_activity(
+            record, activity, state='done',
+            at=dt.datetime.now() - dt.timedelta(**age))
 
-    def link(self, record_activity):
-        Link = Pool().get('marketing.automation.link')
-        pair = record_activity.activity.id, 'https://example.com/'
-        return Link.get_ids({pair})[pair]
+    def click(self, sent):
+        "Return the token of a link in the e-mail"
+        return sign('click', create_link(sent.activity), sent.id)
 
-    def token(self, purpose, *ids):
-        Configuration = Pool().get('marketing.automation.configuration')
-        return signature.sign(Configuration.get_secret(), purpose, *ids)
+    def pixel(self, sent):
+        return sign('open', sent.activity.id, sent.id)
 
     def children(self, record_activity):
         RecordActivity = Pool().get('marketing.automation.record.activity')
@@ -89,14 +57,10 @@ class TrackingTestCase(unittest.TestCase):
         Hit = pool.get('marketing.automation.hit')
         RecordActivity = pool.get('marketing.automation.record.activity')
         sent = self.sent(days=5)
-        Hit.create([{
-                    'at': dt.datetime.now() - dt.timedelta(days=3),
-                    'activity': sent.activity.id,
-                    'record_activity': sent.id,
-                    'link': self.link(sent),
-                    'verdict': 'unknown',
-                    'settled': False,
-                    }])
+        create_hit(
+            sent, create_link(sent.activity),
+            at=dt.datetime.now() - dt.timedelta(days=3),
+            verdict='unknown', settled=False)
 
         self.assertFalse(Hit._settle_slice())
 
@@ -111,26 +75,19 @@ class TrackingTestCase(unittest.TestCase):
         "Test a scanner of a message that has not all links of the activity"
         pool = Pool()
         Hit = pool.get('marketing.automation.hit')
-        Link = pool.get('marketing.automation.link')
         RecordActivity = pool.get('marketing.automation.record.activity')
         for count, clicked in [(3, True), (2, False)]:
             with self.subTest(links=count):
                 sent = self.sent(days=1)
                 RecordActivity.write([sent], {'links': count})
-                pairs = [
-                    (sent.activity.id, f'https://example.com/{n}')
-                    for n in range(3)]
-                ids = Link.get_ids(pairs)
+                links = [
+                    create_link(sent.activity, f'{URL}{n}') for n in range(3)]
                 at = dt.datetime.now() - dt.timedelta(minutes=5)
-                Hit.create([{
-                            'at': at + dt.timedelta(seconds=seconds),
-                            'activity': sent.activity.id,
-                            'record_activity': sent.id,
-                            'link': ids[pairs[n]],
-                            'verdict': 'unknown',
-                            'settled': False,
-                            } for n, seconds in [
-                            (0, 0), (1, 4), (0, 5), (1, 9)]])
+                for n, seconds in [(0, 0), (1, 4), (0, 5), (1, 9)]:
+                    create_hit(
+                        sent, links[n],
+                        at=at + dt.timedelta(seconds=seconds),
+                        verdict='unknown', settled=False)
 
                 Hit._settle_slice()
 
@@ -152,8 +109,8 @@ class TrackingTestCase(unittest.TestCase):
         Hit = pool.get('marketing.automation.hit')
         RecordActivity = pool.get('marketing.automation.record.activity')
         sent = self.sent(hours=1)
-        click = self.token('click', self.link(sent), sent.id)
-        pixel = self.token('open', sent.activity.id, sent.id)
+        click = self.click(sent)
+        pixel = self.pixel(sent)
         for _ in range(2):
             self.assertTrue(Hit.clicked(click, BROWSER))
             self.assertTrue(Hit.opened(pixel, BROWSER))
@@ -182,7 +139,7 @@ class TrackingTestCase(unittest.TestCase):
         pool = Pool()
         Hit = pool.get('marketing.automation.hit')
         sent = self.sent(hours=1)
-        Hit.clicked(self.token('click', self.link(sent), sent.id), BROWSER)
+        Hit.clicked(self.click(sent), BROWSER)
         for seconds, count in [(55, 0), (60, 1)]:
             self.age(seconds=seconds)
             Hit._settle_slice()
@@ -196,7 +153,7 @@ class TrackingTestCase(unittest.TestCase):
         RecordActivity = pool.get('marketing.automation.record.activity')
         by_button, forgotten = self.sent(days=500), self.sent(days=500)
         RecordActivity.on_email_clicked([by_button])
-        token = self.token('click', self.link(forgotten), forgotten.id)
+        token = self.click(forgotten)
         Hit.clicked(token, BROWSER)
         self.age(days=400)
         Hit._settle_slice()
@@ -204,8 +161,8 @@ class TrackingTestCase(unittest.TestCase):
         self.assertFalse(Hit.search([]))
 
         for sent in [by_button, forgotten]:
-            click = self.token('click', self.link(sent), sent.id)
-            pixel = self.token('open', sent.activity.id, sent.id)
+            click = self.click(sent)
+            pixel = self.pixel(sent)
             for _ in range(2):
                 Hit.clicked(click, BROWSER)
                 Hit.opened(pixel, BROWSER)
@@ -241,12 +198,12 @@ class TrackingTestCase(unittest.TestCase):
         for forbid in [refuse, change('aggregate'), change('none')]:
             with self.subTest(forbid=forbid):
                 sent = self.sent(hours=1)
-                click = self.token('click', self.link(sent), sent.id)
-                pixel = self.token('open', sent.activity.id, sent.id)
+                click = self.click(sent)
+                pixel = self.pixel(sent)
                 forbid(sent)
 
                 self.assertEqual(
-                    Hit.clicked(click, BROWSER), 'https://example.com/')
+                    Hit.clicked(click, BROWSER), URL)
                 self.assertTrue(Hit.opened(pixel, BROWSER))
                 self.assertTrue(
                     Hit.opened(pixel, {**BROWSER, 'method': 'HEAD'}))
@@ -270,7 +227,7 @@ class TrackingTestCase(unittest.TestCase):
         Hit = pool.get('marketing.automation.hit')
         HitCount = pool.get('marketing.automation.hit.count')
         sent = self.sent(hours=1)
-        click = self.token('click', self.link(sent), sent.id)
+        click = self.click(sent)
         for _ in range(FLOOD + 20):
             self.assertTrue(Hit.clicked(click, BROWSER))
 
@@ -281,7 +238,7 @@ class TrackingTestCase(unittest.TestCase):
             (sent.activity, 'machine', 0, 20))
 
         other = self.sent(hours=1)
-        Hit.clicked(self.token('click', self.link(other), other.id), BROWSER)
+        Hit.clicked(self.click(other), BROWSER)
         self.assertEqual(Hit.search([], count=True), FLOOD + 1)
         self.age(minutes=2)
         Hit.clicked(click, BROWSER)
@@ -294,14 +251,11 @@ class TrackingTestCase(unittest.TestCase):
         Hit = pool.get('marketing.automation.hit')
         sent = self.sent(days=1)
         at = dt.datetime.now() - dt.timedelta(hours=1)
-        Hit.create([{
-                    'at': at + dt.timedelta(seconds=i / 10),
-                    'activity': sent.activity.id,
-                    'record_activity': sent.id,
-                    'link': self.link(sent),
-                    'verdict': 'unknown',
-                    'settled': False,
-                    } for i in range(60)])
+        for i in range(60):
+            create_hit(
+                sent, create_link(sent.activity),
+                at=at + dt.timedelta(seconds=i / 10),
+                verdict='unknown', settled=False)
 
         self.assertTrue(Hit._settle_slice(size=10))
 
@@ -313,8 +267,8 @@ class TrackingTestCase(unittest.TestCase):
         "Test how many statements a hit costs"
         Hit = Pool().get('marketing.automation.hit')
         clicked, opened = self.sent(hours=1), self.sent(hours=1)
-        click = self.token('click', self.link(clicked), clicked.id)
-        pixel = self.token('open', opened.activity.id, opened.id)
+        click = self.click(clicked)
+        pixel = self.pixel(opened)
         connection = Transaction().connection
         for func, token, limit in [
                 (Hit.clicked, click, 3),
@@ -347,16 +301,10 @@ class TrackingTestCase(unittest.TestCase):
         Reporting = pool.get('marketing.automation.reporting.activity')
         sent = self.sent(days=500)
         at = dt.datetime.now() - dt.timedelta(days=400)
-        Hit.create([{
-                    'at': at,
-                    'activity': sent.activity.id,
-                    'record_activity': sent.id,
-                    'link': link,
-                    'verdict': verdict,
-                    'settled': True,
-                    } for link, verdict in [
-                    (None, 'human'), (self.link(sent), 'human'),
-                    (None, 'machine')]])
+        for link, verdict in [
+                (None, 'human'), (create_link(sent.activity), 'human'),
+                (None, 'machine')]:
+            create_hit(sent, link, at=at, verdict=verdict)
 
         def counts():
             return [
