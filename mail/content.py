@@ -23,6 +23,8 @@ from .converter import ConversionError, html_to_text, mjml_to_html
 FIRST_MARK = 0xF0000  # Supplementary Private Use Area-A
 MAX_MARKS = 1000
 _mark = re.compile('([\U000F0000-\U000FFFFD])\\1*')
+# What the converter reads to find the ends of the texts of links
+_link_end = re.compile(r'[\[\]]|^\(')
 # Characters that are kept of what messages have in common
 CACHE = 16_000_000
 
@@ -85,7 +87,8 @@ def _lay_out(chunks, own, max_marks=MAX_MARKS):
 def _is_plain(value):
     "Test if nothing but its escaping depends on the value"
     return (type(value) is str and value and value.isprintable()
-        and '  ' not in value and value == value.strip())
+        and '  ' not in value and value == value.strip()
+        and not _link_end.search(value))
 
 
 def _event(chunk, own):

@@ -72,6 +72,8 @@ class ContentTestCase(unittest.TestCase):
     @example('a b', '<b>', 'x' * 40, 3)
     @example('a', '\U000f0000', 'c', 1)
     @example('a', 'b', '\U000f0001\U000f0000', 2)
+    @example('a', 'b', '[', 1)
+    @example('a', '](', '(c', 1)
     @given(texts, texts, texts, st.integers(0, 3))
     def test_values(self, a, b, c, n):
         "Test any values in any kind of template"
