@@ -5,25 +5,14 @@
 import mailbox
 import os
 import subprocess
-import sys
 import unittest
 from email.message import EmailMessage, Message
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.utils import parseaddr
 
-from .farm import Farm
+from .system.farm import Farm
 
-COMMAND = (
-    'from trytond.modules.marketing_automation.command import main\n'
-    'import sys\n'
-    'sys.exit(main())\n')
-SUPPRESSED = '''
-Mechanism = pool.get('party.contact_mechanism')
-result = [
-    [m.value, m.marketing_suppressed] for m in Mechanism.search(
-        [('marketing_suppressed', '!=', None)], order=[('value', 'ASC')])]
-'''
 BOUNCES = '''
 Bounce = pool.get('marketing.automation.bounce')
 result = [
@@ -78,9 +67,10 @@ class CommandTestCase(unittest.TestCase):
 
     def command(self, *args, input=b'', database='farm'):
         "Return the exit status"
+        installation = self.farm.installation
         return subprocess.run(
-            [sys.executable, '-c', COMMAND,
-                '-c', self.farm.config, '-d', database, *args],
+            [installation.program('trytond-marketing-bounce'),
+                '-c', str(installation.config), '-d', database, *args],
             input=input, stderr=subprocess.DEVNULL).returncode
 
     def receive(self, *messages):
@@ -115,7 +105,7 @@ class CommandTestCase(unittest.TestCase):
             answer)
 
         self.assertEqual(status, 0)
-        suppressed = self.farm.run(SUPPRESSED)
+        suppressed = self.farm.suppressed
         self.assertIn([first, 'hard'], suppressed)
         self.assertNotIn([second, 'hard'], suppressed)
         bounces = self.farm.run(BOUNCES)
@@ -137,7 +127,7 @@ class CommandTestCase(unittest.TestCase):
         status = self.receive(report(self.senders[recipient], recipient))
 
         self.assertEqual(status, 0)
-        self.assertIn([recipient, 'hard'], self.farm.run(SUPPRESSED))
+        self.assertIn([recipient, 'hard'], self.farm.suppressed)
 
     def test_pipe(self):
         "Test a message on the standard input"
@@ -145,7 +135,7 @@ class CommandTestCase(unittest.TestCase):
         data = report(self.senders[recipient], recipient).as_bytes()
 
         self.assertEqual(self.command(input=data), 0)
-        self.assertIn([recipient, 'hard'], self.farm.run(SUPPRESSED))
+        self.assertIn([recipient, 'hard'], self.farm.suppressed)
 
     def test_again(self):
         "Test what can not be received is to be tried again"

@@ -5,5 +5,5 @@
 
 Once for the tests, the demo and the benchmarks: installation.py has the
 programs of Tryton, postgresql.py throw-away clusters, smtp.py a mail server
-that fails on demand.
+that fails on demand, farm.py all of them together, to be broken.
 """

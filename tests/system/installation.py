@@ -103,6 +103,17 @@ class Installation:
         self.processes.append(process)
         return process
 
+    def start_python(self, code, **options):
+        """Start the code, its arguments are configuration and database
+
+        options -- of Popen
+        """
+        process = subprocess.Popen(
+            [self.python, '-c', code, str(self.config), self.database],
+            start_new_session=True, **options)
+        self.processes.append(process)
+        return process
+
     def _open(self, program, *args, **options):
         with open(self.log(program), 'ab') as log:
             return subprocess.Popen(
@@ -157,6 +168,8 @@ class Installation:
 
     def _forget(self, process):
         process.wait()
+        for stream in filter(None, [process.stdin, process.stdout]):
+            stream.close()
         if process in self.processes:
             self.processes.remove(process)
 

@@ -1,23 +1,21 @@
 # This file is part of marketing_automation.  The COPYRIGHT file at the top
 # level of this repository contains the full copyright notices and license
 # terms.
-"""A small system of real processes to break: database, workers, SMTP server
+"""An installation to break: database, workers, SMTP server
 
-Everything runs on loopback and in a folder of its own.  The farm counts what
-the SMTP server accepted against the record activities that were due.
+The farm counts what the SMTP server accepted against the record activities
+that were due.
 """
 import json
-import os
 import random
-import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import textwrap
 import time
+from contextlib import ExitStack
 
-from .system import postgresql, smtp
+from . import postgresql, smtp
+from .installation import Installation
 
 # What all the processes begin with: arguments are configuration and database
 HEAD = '''
@@ -135,6 +133,12 @@ cursor.execute(*states.select(
         states.state, Count(), group_by=[states.state]))
 result = dict(cursor.fetchall())
 '''
+SUPPRESSED = '''
+Mechanism = pool.get('party.contact_mechanism')
+result = [
+    [m.value, m.marketing_suppressed] for m in Mechanism.search(
+        [('marketing_suppressed', '!=', None)], order=[('value', 'ASC')])]
+'''
 RESET = '''
 cursor = transaction.connection.cursor()
 for name in [
@@ -146,18 +150,6 @@ for name in [
         'marketing.automation.activity', 'marketing.automation.scenario',
         'party.contact_mechanism', 'party.party']:
     cursor.execute(*table(name).delete())
-'''
-CREATE = '''
-import sys
-
-import trytond.config as config
-
-config.update_etc([sys.argv[1]])
-
-from trytond.transaction import Transaction
-
-with Transaction().start(None, 0, autocommit=True) as transaction:
-    transaction.database.create(transaction.connection, sys.argv[2])
 '''
 TEMPLATE = (
     '<html><body><p>Hello ${record.name}</p>'
@@ -176,73 +168,48 @@ class Farm:
     def __init__(
             self, backend='postgresql', workers=0, timeout=3, store='ids',
             **options):
-        self.folder = tempfile.mkdtemp(prefix='marketing-')
         self.backend = backend
+        self.worker_count = workers
+        self.timeout = timeout
+        self.store = store
         self.options = {'automation_lease': 6, **options}
         self.cluster = None
-        self.database = 'farm'
-        self.sink = smtp.Process(store=store)
-        self.timeout = timeout
         self.workers = []
-        self.worker_count = workers
         self.runner = None
         self.console = None
 
     def __enter__(self):
-        if self.backend == 'postgresql':
-            self.cluster = postgresql.Cluster()
-            self.cluster.start()
-            self.uri = self.cluster.uri
-        else:
-            self.uri = 'sqlite://'
-        self._configure()
-        self._create()
+        with ExitStack() as stack:
+            self.folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix='marketing-'))
+            self.sink = smtp.Process(store=self.store)
+            stack.callback(self.sink.stop)
+            uri = 'sqlite://'
+            if self.backend == 'postgresql':
+                self.cluster = stack.enter_context(postgresql.Cluster())
+                uri = self.cluster.uri
+            self.installation = stack.enter_context(
+                Installation(self.folder, 'farm', uri))
+            self._prepare_installation()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_):
-        self.stop_workers()
-        for process in filter(None, [self.console, self.runner]):
-            _kill(process)
-        self.sink.stop()
-        if self.cluster:
-            self.cluster.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._stack.close()
 
-    @property
-    def config(self):
-        return os.path.join(self.folder, 'trytond.conf')
-
-    def _configure(self):
-        has_worker = self.backend == 'postgresql' and self.worker_count
-        lines = [
-            '[database]', f'uri = {self.uri}', f'path = {self.folder}',
-            '[cache]', 'clean_timeout = 86400',
-            '[queue]', f'worker = {bool(has_worker)}',
-            '[email]', f'uri = {self.sink.uri}?timeout={self.timeout}',
-            'from = shop@example.com',
-            '[marketing]', 'automation_base = https://example.com/',
-            *(f'{n} = {v}' for n, v in self.options.items())]
-        with open(self.config, 'w') as fp:
-            fp.write('\n'.join(lines) + '\n')
-
-    def _create(self):
-        if self.backend == 'sqlite':
-            open(os.path.join(self.folder, 'farm.sqlite'), 'w').close()
-        else:
-            subprocess.run(
-                [sys.executable, '-c', CREATE, self.config, self.database],
-                check=True)
-        password = os.path.join(self.folder, 'password')
-        with open(password, 'w') as fp:
-            fp.write('a long password')
-        subprocess.run(
-            [sys.executable, '-c',
-                'from trytond.cli.admin import main; main()',
-                '-c', self.config, '-d', self.database,
-                '-u', 'marketing_automation', '--activate-dependencies'],
-            env={**os.environ, 'TRYTONPASSFILE': password},
-            # The e-mail address of the administrator is asked for
-            input='\n', text=True, check=True, stdout=subprocess.DEVNULL)
+    def _prepare_installation(self):
+        has_workers = self.backend == 'postgresql' and self.worker_count
+        self.installation.configure(
+            cache={'clean_timeout': 86400},
+            queue={'worker': bool(has_workers)},
+            email={
+                'uri': f'{self.sink.uri}?timeout={self.timeout}',
+                'from': 'shop@example.com',
+                },
+            marketing={
+                'automation_base': 'https://example.com/', **self.options})
+        self.installation.create()
+        self.installation.activate('marketing_automation')
 
     def run(self, code, **variables):
         "Run the code in a transaction and return its variable result"
@@ -260,10 +227,9 @@ class Farm:
         return answer['result']
 
     def _open_console(self, code):
-        return subprocess.Popen(
-            [sys.executable, '-c', HEAD + code, self.config, self.database],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            start_new_session=True)
+        return self.installation.start_python(
+            HEAD + code, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True)
 
     def prepare(self, count, template=TEMPLATE):
         "Create the parties and enter them into a running scenario"
@@ -323,21 +289,17 @@ class Farm:
             worker = self.workers.pop(random.randrange(len(self.workers)))
         else:
             worker = self.runner
-        _kill(worker)
+        self.installation.kill(worker)
         return 1
 
     def start_workers(self):
         for _ in range(self.worker_count - len(self.workers)):
-            self.workers.append(subprocess.Popen(
-                    [sys.executable, '-c',
-                        'from trytond.cli.worker import main; main()',
-                        '-c', self.config, '-d', self.database, '-n', '1',
-                        '-t', '1'],
-                    stderr=subprocess.DEVNULL, start_new_session=True))
+            self.workers.append(self.installation.start(
+                    'trytond-worker', '-n', '1', '-t', '1'))
 
     def stop_workers(self):
         for worker in self.workers:
-            _kill(worker)
+            self.installation.kill(worker)
         self.workers.clear()
 
     def reset(self):
@@ -356,6 +318,11 @@ class Farm:
     def states(self):
         "Return {state: count} of the record activities"
         return self.run(STATES)
+
+    @property
+    def suppressed(self):
+        "Return a list of [address, why] sorted by the address"
+        return self.run(SUPPRESSED)
 
     def run_until(self, count, timeout=None, due=True):
         "Go on processing until so many are done, return the states"
@@ -390,13 +357,3 @@ class Farm:
     def surplus(self):
         "How many messages were accepted once too often"
         return sum(n - 1 for n in self.sink.duplicates.values())
-
-
-def _kill(process):
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
-    for stream in filter(None, [process.stdin, process.stdout]):
-        stream.close()
