@@ -32,6 +32,26 @@ class MarketingAutomationMixin:
             }
 
 
+class ActivityActionMixin:
+    "The action of the activity, for what depends on it"
+    __slots__ = ()
+
+    activity_action = fields.Function(
+        fields.Selection('get_activity_actions', "Activity Action"),
+        'on_change_with_activity_action')
+
+    @classmethod
+    def get_activity_actions(cls):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        return Activity.fields_get(['action'])['action']['selection']
+
+    @fields.depends('activity')
+    def on_change_with_activity_action(self, name=None):
+        if self.activity:
+            return self.activity.action
+
+
 def party_of(record):
     "Return the party to address, or None: a party is its own"
     if record.__name__ == 'party.party':

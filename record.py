@@ -20,7 +20,7 @@ from . import entry, schedule
 from .condition import evaluate
 from .delivery import drain, wake
 from .exceptions import Cancel, Skip, SuppressedWarning
-from .mixin import party_of
+from .mixin import ActivityActionMixin, party_of
 
 
 class Record(ModelSQL, ModelView):
@@ -152,7 +152,7 @@ class Record(ModelSQL, ModelView):
         Party.save(parties)
 
 
-class RecordActivity(Workflow, ModelSQL, ModelView):
+class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
     __name__ = 'marketing.automation.record.activity'
     _log = False
     # States in which a worker still has something to do
@@ -168,9 +168,6 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
     activity = fields.Many2One(
         'marketing.automation.activity', "Activity",
         required=True, readonly=True, ondelete='CASCADE')
-    activity_action = fields.Function(
-        fields.Selection('get_activity_actions', "Activity Action"),
-        'on_change_with_activity_action')
     at = fields.DateTime(
         "At",
         states={
@@ -314,17 +311,6 @@ class RecordActivity(Workflow, ModelSQL, ModelView):
     @classmethod
     def default_state(cls):
         return 'waiting'
-
-    @classmethod
-    def get_activity_actions(cls):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        return Activity.fields_get(['action'])['action']['selection']
-
-    @fields.depends('activity')
-    def on_change_with_activity_action(self, name=None):
-        if self.activity:
-            return self.activity.action
 
     def get_rec_name(self, name):
         return f'{self.activity.rec_name} - {self.record.rec_name}'

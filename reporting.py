@@ -17,6 +17,8 @@ from trytond.pyson import Eval, If
 from trytond.tools.chart import sparkline
 from trytond.transaction import Transaction
 
+from .mixin import ActivityActionMixin
+
 # How many periods a trend covers
 TREND = 10
 _email = {
@@ -172,13 +174,10 @@ class Scenario(PeriodReport):
             group_by=[record.scenario, date])
 
 
-class Activity(PeriodReport):
+class Activity(ActivityActionMixin, PeriodReport):
     __name__ = 'marketing.automation.reporting.activity'
 
     activity = fields.Many2One('marketing.automation.activity', "Activity")
-    activity_action = fields.Function(
-        fields.Selection('get_activity_actions', "Activity Action"),
-        'on_change_with_activity_action')
     record_count = fields.Integer("Records")
     email_opened = fields.Integer("E-mails Opened", states=_email)
     email_clicked = fields.Integer("E-mails Clicked", states=_email)
@@ -203,17 +202,6 @@ class Activity(PeriodReport):
         "E-mail Click Rate", digits=(1, 4), states=_email)
     email_click_through_rate = fields.Float(
         "E-mail Click-Through Rate", digits=(1, 4), states=_email)
-
-    @classmethod
-    def get_activity_actions(cls):
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        return Activity.fields_get(['action'])['action']['selection']
-
-    @fields.depends('activity')
-    def on_change_with_activity_action(self, name=None):
-        if self.activity:
-            return self.activity.action
 
     @classmethod
     def _counts(cls):
