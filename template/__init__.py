@@ -16,11 +16,12 @@ not help.
 How it is held: Genshi parses (markup.py, text.py), each expression is
 rewritten to calls of a Guard (expression.py), and all becomes one function
 that yields the events of a Genshi stream (compiler.py).  The Guard
-(sandbox.py) knows by type what is read and called (builtin.py); one counter
-of steps, one clock and one size bound what still can grow.  Nothing here
+(guard.py) knows by type what is read and called; one counter of steps, one
+clock and one size bound what still can grow.  Nothing here
 knows records: what is given decides itself what it shows, as Guarded.  The
 texts of errors are elsewhere.
 """
+from traceback import walk_tb
 from types import FunctionType
 
 from genshi.core import TEXT
@@ -29,14 +30,13 @@ from genshi.output import get_serializer
 from trytond import backend
 from trytond.transaction import TransactionError
 
-from .builtin import BUILTINS, DATETIME
 from .compiler import Static
 from .error import TemplateError, TemplateRenderError, TemplateSyntaxError
 from .expression import FILENAME
+from .guard import GUARDS, Guard, Limits
 from .markup import MarkupCompiler
-from .sandbox import GUARDS, Guard, Limits
 from .text import TextCompiler
-from .values import Helper, is_callable
+from .values import DATETIME
 
 __all__ = [
     'DATETIME', 'Limits', 'Template', 'TemplateError', 'TemplateRenderError',
@@ -87,14 +87,12 @@ class Template:
         self.paths = frozenset(expressions.paths)
         self.methods = frozenset(expressions.methods)
         self._finish = serialize if markup else _join
-        self._expected = [*expressions.names, *expressions.builtins]
         self._guards = [(n, GUARDS[n]) for n in expressions.guards]
         self._code = compiler.function()
         self._globals = {
             '__builtins__': {},
             '_events': compiler.events,
             '_TEXT': TEXT,
-            **{n: BUILTINS[n] for n in expressions.builtins},
             }
 
     def render(self, context, limits=None):
@@ -123,11 +121,8 @@ class Template:
 
     def _generate(self, guard, context):
         globals_ = self._globals.copy()
-        for name in self._expected:
-            if name in context:
-                value = context[name]
-                globals_[name] = (
-                    Helper(value) if is_callable(value) else value)
+        globals_.update(
+            (n, context[n]) for n in self.names if n in context)
         globals_['_guard'] = guard
         for name, method in self._guards:
             globals_[name] = getattr(guard, method)
@@ -189,10 +184,7 @@ def _render_error(exception, guard):
 
 def _line(exception):
     "Return the line of the template at which the exception was raised"
-    line = None
-    traceback = exception.__traceback__
-    while traceback:
-        if traceback.tb_frame.f_code.co_filename == FILENAME:
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line
+    lines = [
+        line for frame, line in walk_tb(exception.__traceback__)
+        if frame.f_code.co_filename == FILENAME]
+    return lines[-1] if lines else None

@@ -32,7 +32,6 @@ class Compiler:
         self.static = []  # events to yield before the next statement
         self.size = 0  # characters of the static events of the loop
         self.loops = 0
-        self.scope = {}
         self.choices = []
         self.closed = 0  # how many places are open that take no values
 
@@ -75,10 +74,6 @@ class Compiler:
             value=load('_events'), slice=constant(len(self.events) - 1),
             ctx=ast.Load())
 
-    def variable(self, kind):
-        self.expressions.variables += 1
-        return f'_{self.expressions.variables}__{kind}'
-
     def assign(self, name, value):
         self.add(ast.Assign(
                 targets=[ast.Name(id=name, ctx=ast.Store())], value=value))
@@ -87,16 +82,13 @@ class Compiler:
     def nested(self):
         "Collect the statements of a block, which has its own variables"
         self.flush()
-        outer, scope, self.block = self.block, self.scope, []
+        outer, scope, self.block = self.block, self.expressions.scope, []
         block = self.block
         yield block
         self.flush()
         if not block:
             block.append(ast.Pass())
-        self.block, self.scope = outer, scope
-
-    def expression(self, source, line):
-        return self.expressions.compile(source, line, self.scope)
+        self.block, self.expressions.scope = outer, scope
 
     def interpolate(self, text, line):
         """Yield (text, None, line) and (None, source, line) of the parts
@@ -126,12 +118,12 @@ class Compiler:
 
     def value(self, source, line):
         "Yield the text of the expression if it is not None"
-        name = self.variable('text')
+        name = self.expressions.variable('text')
         if self.closed:
             self.error('place', line)
-        text = self.expressions.guard(
-            '_text', self.expression(source, line))
-        self.assign(name, text)
+        text = self.expressions.compile(source, line)
+        self.assign(name, self.expressions.located(
+                self.expressions.guard('_text', text)))
         self.block.append(ast.If(
                 test=ast.Compare(
                     left=load(name), ops=[ast.IsNot()],
@@ -151,7 +143,7 @@ class Compiler:
         getattr(self, f'directive_{name}')(value, line, body)
 
     def directive_if(self, value, line, body):
-        test = self.expression(value, line)
+        test = self.expressions.compile(value, line)
         with self.nested() as block:
             body()
         self.add(ast.If(test=test, body=block, orelse=[]))
@@ -163,11 +155,9 @@ class Compiler:
         self.loops += 1
         if self.loops > MAX_LOOPS:
             self.error('too_deep', line)
-        items, path = self.expressions.iterable(source, line, self.scope)
         outer, self.size = self.size, 0
         with self.nested() as block:
-            target, self.scope = self.expressions.target(
-                target, line, self.scope, path)
+            target, items = self.expressions.loop(target, source, line)
             body()
         # The output of a turn is counted before it is made
         block.insert(0, ast.Expr(
@@ -177,21 +167,19 @@ class Compiler:
         self.add(ast.For(target=target, iter=items, body=block, orelse=[]))
 
     def directive_with(self, value, line, body):
-        assignments, scope = self.expressions.assignments(
-            value, line, self.scope)
-        for targets, value in assignments:
-            self.add(ast.Assign(targets=targets, value=value))
-        outer, self.scope = self.scope, scope
+        outer = self.expressions.scope
+        for target, value in self.expressions.assignments(value, line):
+            self.add(ast.Assign(targets=[target], value=value))
         body()
-        self.scope = outer
+        self.expressions.scope = outer
 
     def directive_choose(self, value, line, body):
-        matched = self.variable('matched')
+        matched = self.expressions.variable('matched')
         self.assign(matched, constant(False))
         chosen = None
         if value:
-            chosen = self.variable('chosen')
-            self.assign(chosen, self.expression(value, line))
+            chosen = self.expressions.variable('chosen')
+            self.assign(chosen, self.expressions.compile(value, line))
         self.choices.append((matched, chosen))
         body()
         self.choices.pop()
@@ -200,12 +188,12 @@ class Compiler:
         matched, chosen = self._choice('when', line)
         if chosen and value:
             test = self.expressions.guard(
-                '_compare', load(chosen), constant(('==',)),
-                self.expression(value, line))
+                '_compare', constant('=='), load(chosen),
+                self.expressions.compile(value, line))
         elif chosen:
             test = load(chosen)
         elif value:
-            test = self.expression(value, line)
+            test = self.expressions.compile(value, line)
         else:
             self.error('directive_value', line, name='when')
         self._choose(matched, test, body)

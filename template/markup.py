@@ -250,10 +250,10 @@ class MarkupCompiler(Compiler):
         line = position[1]
         stripped = None
         if 'strip' in directives:
-            stripped = self.variable('stripped')
+            stripped = self.expressions.variable('stripped')
             test = constant(True)
             if directives['strip'].strip():
-                test = self.expression(directives['strip'], line)
+                test = self.expressions.compile(directives['strip'], line)
             self.assign(stripped, test)
         with self._unless(stripped):
             self._start(tag, attrs, directives.get('attrs'), position)
@@ -301,7 +301,7 @@ class MarkupCompiler(Compiler):
         self.size += size
         args = [load('_guard'), ast.Tuple(elts=values, ctx=ast.Load())]
         if extra:
-            args.append(self.expression(extra, line))
+            args.append(self.expressions.compile(extra, line))
         start = self.constant(_StartTag(tag, fixed, position))
         self.add(ast.Expr(ast.Yield(
                     ast.Call(func=start, args=args, keywords=[]))))
@@ -309,7 +309,7 @@ class MarkupCompiler(Compiler):
     def _joined(self, parts):
         return self.expressions.guard('_join', *[
                 constant(text) if source is None
-                else self.expression(source, line)
+                else self.expressions.compile(source, line)
                 for text, source, line in parts])
 
 

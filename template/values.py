@@ -13,15 +13,15 @@ from .error import TemplateRenderError
 MAX_BITS = 1024  # of an integer
 MAX_DIGITS = 1000  # of a decimal once written without exponent
 MAX_WIDTH = 100  # of a formatted value, and of its precision
-MAX_SHORT = 1000  # characters of what is parsed: numbers, dates, formats
+MAX_SHORT = 2000  # characters of an argument
+MAX_ITEMS = 100  # of an argument
 
 NUMBERS = {int, float, bool, Decimal}
+DATES = {datetime.date, datetime.datetime, datetime.time}
 TEXTS = {str, Markup}
+SCALARS = NUMBERS | DATES | TEXTS | {datetime.timedelta, type(None)}
 SEQUENCES = {list, tuple}
 CONTAINERS = SEQUENCES | {dict, set}
-DATES = {datetime.date, datetime.datetime, datetime.time}
-TIMES = DATES | {datetime.timedelta}
-SHOWN = NUMBERS | TIMES | TEXTS | {type(None)}
 
 _STRFTIME = re.compile(r'(?:[^%]|%[-_0^#]?[EO]?[A-Za-z%])*')
 
@@ -65,23 +65,6 @@ class Namespace(Guarded):
         return f'<{self._name}>'
 
 
-class Function:
-    __slots__ = ('function',)
-
-    def __init__(self, function):
-        self.function = function
-
-
-class Helper(Function):
-    "A function of the context"
-    __slots__ = ()
-
-
-class Builtin(Function):
-    "A function that receives the guard first"
-    __slots__ = ()
-
-
 def check_strftime(format):
     """Raise an error for a format of dates that could produce a long text
 
@@ -106,21 +89,39 @@ def check_number(number):
             or isinstance(number, int)
             and number.bit_length() > MAX_BITS):
         raise TemplateRenderError('limit_number')
-    return number
-
-
-def check_short(text):
-    if len(text) > MAX_SHORT:
-        raise TemplateRenderError('limit_text', limit=MAX_SHORT)
 
 
 def type_name(value):
-    if isinstance(value, Guarded):
-        return str(value)
-    if isinstance(value, Function):
-        return 'function'
-    return type(value).__name__
+    return str(value) if isinstance(value, Guarded) else type(value).__name__
 
 
-def is_callable(value):
-    return callable(value) and not isinstance(value, (Guarded, Function))
+# The datetime of templates
+
+
+def _with_numbers(function):
+    "What C code takes for the state of a pickle is a text"
+    def checked(*args, **kwargs):
+        for value in (*args, *kwargs.values()):
+            if type(value) not in NUMBERS:
+                raise TypeError(f'{type_name(value)} is not a number')
+        return function(*args, **kwargs)
+    return checked
+
+
+def _class_namespace(name, *functions):
+    class_ = getattr(datetime, name)
+    return Namespace(
+        name, {n: getattr(class_, n) for n in ['min', 'max']},
+        {n: getattr(class_, n) for n in functions})
+
+
+DATETIME = Namespace(
+    'datetime', {
+        'datetime': _class_namespace(
+            'datetime', 'combine', 'fromisoformat', 'now', 'today', 'utcnow'),
+        'date': _class_namespace('date', 'fromisoformat', 'today'),
+        'time': _class_namespace('time', 'fromisoformat'),
+        'timedelta': _class_namespace('timedelta'),
+        }, {
+        n: _with_numbers(getattr(datetime, n))
+        for n in ['datetime', 'date', 'time', 'timedelta']})

@@ -148,12 +148,6 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
             '<p title="&lt;b&gt;&#34;&amp;">&lt;b&gt;"&amp;</p>')
         self.assertEqual(markup('${Markup(x)}', x='<b/>'), '<b/>')
         self.assertEqual(
-            markup(
-                "${Markup(x) % ('&lt;', '1')}${Markup('a') + '&lt;'}"
-                "${Markup(' ').join(['&lt;', Markup(y)])}",
-                x='<b>%s %s</b>', y='<i/>'),
-            '<b>&lt; 1</b>a&lt;&lt; <i/>')
-        self.assertEqual(
             markup('${x}', x=[Markup('<b/>'), '<']), '<b/>&lt;')
 
     def test_places(self):
@@ -367,15 +361,15 @@ class ExpressionTestCase(Case):
             }
         for source in [
                 'n + 1', 'n - 1', 'n * 2', 'n / 2', 'n // 2', 'n % 2',
-                '-n', '+n', '1 < n < 10', '1 < n > 10', 'n == 5', 'n != 5',
+                '-n', '+n', 'n == 5', 'n != 5',
                 'n in l', 'n not in l', "'a' in m", "'llo' in s",
                 'n if n else 0', 'n and 0 or 3', 'not n', 'n is None',
                 'd * 2', "d + 1", 'd / 3', 'round(d)', 'round(d, 1)',
                 's + s', 's[0]', 's[1:3]', 's[::-1]', 's.upper()',
                 "s.replace('l', 'L')", "s.replace('l', 'L', 1)",
-                "s.split()", "s.split('l', 1)", "s.center(20, '-')",
+                "s.split()", "s.split('l', 1)",
                 "s.startswith(('a', 'H'))", "s.title()", "s.find('w')",
-                "'%s is %05.1f%%' % (s, d)", "'%(a)s' % m",
+                "'%s is %05.1f%%' % (s, d)",
                 "f'{s!s} {n:03d} {d}'", "s.split(maxsplit=1)",
                 "f'{day:%d/%m/%Y}'", "', '.join(str(i) for i in l)",
                 'l[0]', 'l[-1]', 'l[1:]', 'l + [4]', 'len(l)',
@@ -384,7 +378,7 @@ class ExpressionTestCase(Case):
                 'sorted(l, reverse=True)',
                 '[i * 2 for i in l if i > 1]',
                 '[(a, b) for a in l for b in l if a < b]',
-                'sum(i for i in l)', 'l == []', 'l != []',
+                'sum(i for i in l)',
                 "m['a']", "m.get('c', 3)", "list(m.items())",
                 "sorted(m.keys())", "len(m.values())", 'day.year',
                 'day.isoformat()',
@@ -396,7 +390,7 @@ class ExpressionTestCase(Case):
                 '[a + b for a, b in zip(l, l)][0]',
                 'list(enumerate(l))[1][0]',
                 'any(l)', 'all(l)', 'list(reversed(l))[0]',
-                "format(d, '.1f')", "[1, (2, {'3': 4})][1][1]['3']",
+                "[1, (2, {'3': 4})][1][1]['3']",
                 '(day - delta).day', '[i * 2 for i in l if i > 1][0]',
                 ]:
             with self.subTest(source=source):
@@ -412,7 +406,8 @@ class ExpressionTestCase(Case):
                 'n ** 2', 'n << 2', 'n >> 1', 'n & 4', 'n | 1', 'n ^ 2',
                 '~n', 'sorted(l, key=lambda i: -i)', '{1, 2}', '[*l]',
                 '{i for i in l}', '{i: i for i in l}', '{n: 1}', 'max(*l)',
-                "f'{n!r}'", "f'{n:{n}}'", '(y := n)', '{**m}', 'dict(**m)']:
+                "f'{n!r}'", "f'{n:{n}}'", '1 < n < 10', '(y := n)',
+                '{**m}', 'dict(**m)']:
             with self.subTest(source=source):
                 with self.assertRaises(TemplateSyntaxError) as context:
                     compile_text('\n${%s}' % source)
@@ -420,7 +415,7 @@ class ExpressionTestCase(Case):
                 self.assertEqual(context.exception.line, 2)
         for source in [
                 'set', 'map', 'filter', 'chr', 'ord', 'divmod', 'dict',
-                'defined', 'value_of', 'frozenset', 'tuple']:
+                'defined', 'format', 'value_of', 'frozenset', 'tuple']:
             with self.subTest(source=source):
                 with self.assertRaises(TemplateSyntaxError) as context:
                     compile_text('\n${%s(l)}' % source)
@@ -428,6 +423,9 @@ class ExpressionTestCase(Case):
                 self.assertEqual(context.exception.line, 2)
         for source in [
                 "'a' * 2", '[1] * 2', "'{}'.format(1)", 'l.index(1)',
+                "'a'.center(9)", "'a'.rfind('a')", "'a'.rsplit('a')",
+                "'%(a)s' % {'a': 1}", "'%100d' % 1", "f'{1:100}'",
+                "Markup('%s') % 'a'", "Markup('a') + 'a'", 'l == []',
                 'str(l)', "'%s' % l", '[l] == [l]', 'l in [l]',
                 'sorted([l, l])']:
             with self.subTest(source=source):
@@ -498,8 +496,6 @@ class ExpressionTestCase(Case):
             <p py:if="record.state == 'a'">${record.address_get('b').city}
             </p>
             ${sorted(m.date for m in record.moves)}
-            ${sorted(record.moves)[0].number}
-            <i py:for="t in sorted(record.taxes)">${t.base}</i>
             ${[c.day for c in record.calendar]} ${name.upper()}
             </div>''')
         self.assertEqual(template.paths, {
@@ -512,9 +508,6 @@ class ExpressionTestCase(Case):
                 ('record', 'state'),
                 ('record', 'moves'),
                 ('record', 'moves', 'date'),
-                ('record', 'moves', 'number'),
-                ('record', 'taxes'),
-                ('record', 'taxes', 'base'),
                 ('record', 'calendar'),
                 ('record', 'calendar', 'day'),
                 })
@@ -539,8 +532,8 @@ ATTACKS = [
     ("(lambda: 0).__globals__", 'access'),
     ("(lambda: 0).a", 'expression'),
     ("x.mro()", 'access'),
-    ("str.mro()", 'access'),
-    ("str.format", 'access'),
+    ("str.mro()", 'expression'),
+    ("str.format", 'expression'),
     ("str.__subclasses__()", 'access'),
     ("text.upper", 'access'),
     ("text.format_map(mapping)", 'access'),
@@ -622,7 +615,7 @@ ATTACKS = [
     ("[lambda: 1]", 'expression'),
     ("(lambda: 1)()", 'expression'),
     ("short(lambda: 1)", 'expression'),
-    ("short(str)", 'access'),
+    ("short(str)", 'expression'),
     ("short(short)", 'access'),
     ("x()", 'access'),
     ("items[0]()", 'expression'),
@@ -758,22 +751,22 @@ BOMBS = [
 LONG_BOMBS = [
     "[long + long for i in range(1000)]",
     "[long.upper() for i in range(100000)]",
-    "[format(i, '100') for i in range(100000)]",
-    "['%100d' % i for i in range(100000)]",
-    "[f'{i:100}' for i in range(100000)]",
+    "['%99d' % i for i in range(100000)]",
+    "[f'{i:99}' for i in range(100000)]",
     "(tabs.replace('a', long))",
     "long.replace('', long)",
     "long.join([text, text, text])",
     "lines.splitlines() + lines.splitlines()",
     "lines.split('a')",
-    "long.rfind('b' + long[:250000])",
-    "long.rsplit('b' + long[:250000])",
+    "long.find('b' + long[:250000])",
+    "long.split('b' + long[:250000])",
+    "[long.find(long[:2000]) for i in range(1000)]",
+    "[long.strip(junk) for i in range(1000)]",
+    "[long.replace('a', 'b') for i in range(1000)]",
     "long.strip('b' + long[:250000])",
     "('b' + long[:250000]) in long",
     "'%s %s %s' % (long, long, long)",
-    "'%(long)s%(long)s%(long)s' % {'long': long}",
-    "Markup('a') + long",
-    "Markup('%s') % long",
+    "[Markup(long) for i in range(1000)]",
     "int(digits)",
     "float(digits)",
     "[text for i in range(100000) if text in big]",
@@ -894,6 +887,7 @@ class AttackTestCase(Case):
             'copy': 'a' * 899_999 + 'b',
             'lines': 'a\n' * 400_000,
             'tabs': 'a' * 10_000,
+            'junk': 'b' * 1999 + 'a',
             'digits': '9' * 5000,
             'big': list(range(50_000)),
             }
@@ -1000,7 +994,8 @@ class AttackTestCase(Case):
             limits=Limits(time=0.2), sleep=sleep)
         self.assertEqual(error.reason, 'limit_time')
         error = self.assertEnds(
-            'limit', render, '${[i * i for i in range(100000000)]}',
+            'limit', render,
+            '${[i * i for i in range(1000) for j in range(100000)]}',
             limits=Limits(time=0.2, steps=10 ** 8 + 10))
         self.assertEqual(error.reason, 'limit_time')
 
