@@ -44,31 +44,12 @@ METHODS = {
     datetime.timedelta: {'total_seconds'},
     dict: {'get', 'items', 'keys', 'values'},
     }
-BUILTINS = {
-    # name: function of items of any type
-    'all': all,
-    'any': any,
-    'enumerate': enumerate,
-    'len': len,
-    'list': list,
-    'reversed': reversed,
-    'zip': zip,
-    # of values that contain no others
-    'abs': abs,
-    'bool': bool,
-    'float': float,
-    'int': int,
-    'max': max,
-    'min': min,
-    'round': round,
-    'sorted': sorted,
-    'sum': sum,
-    # of the Guard
-    'Markup': None,
-    'range': None,
-    'str': None,
-    }
-_ITEMS = {'all', 'any', 'enumerate', 'len', 'list', 'reversed', 'zip'}
+_OF_ITEMS = {f.__name__: f for f in [
+        all, any, enumerate, len, list, reversed, zip]}
+_OF_SCALARS = {f.__name__: f for f in [
+        abs, bool, float, int, max, min, round, sorted, sum]}
+_FUNCTIONS = _OF_ITEMS | _OF_SCALARS
+BUILTINS = {*_FUNCTIONS, 'Markup', 'range', 'str'}
 _ITERATORS = {
     enumerate, reversed, zip, type(iter([])), type({}.items()),
     type({}.keys()), type({}.values()), type(reversed([]))}
@@ -287,19 +268,19 @@ class Guard:
         return result
 
     def builtin(self, name, /, *args, **kwargs):
-        if not BUILTINS[name]:
+        if name not in _FUNCTIONS:
             return getattr(self, f'builtin_{name.lower()}')(*args, **kwargs)
         for value in (*args, *kwargs.values()):
             if type(value) not in CONTAINERS:
                 self.keep(value) if name == 'len' else self.scalar(value)
                 continue
             items = self.items(value)
-            if name not in _ITEMS:
+            if name in _OF_SCALARS:
                 for item in items:
                     self.scalar(item)
         if name == 'round' and len(args) > 1:
             check_width(args[1])
-        return self._result(BUILTINS[name](*args, **kwargs))
+        return self._result(_FUNCTIONS[name](*args, **kwargs))
 
     def builtin_markup(self, value=''):
         return self.keep(Markup(self.string(value)))

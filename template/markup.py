@@ -5,6 +5,7 @@
 import ast
 import re
 from contextlib import contextmanager
+from functools import partial
 from html.entities import name2codepoint
 from io import StringIO
 
@@ -186,43 +187,30 @@ class MarkupCompiler(Compiler):
         if tag.namespace == self.include_namespace:
             self.error('include', line)
         directives, others = self._directives(tag, attrs, line)
-        own = tag.namespace != self.directives_namespace
-
-        def element():
-            self._tag(tag, others, directives, position, events)
-
-        def content():
-            self._nodes(events)
-
-        body = element if own else content
+        body = partial(self._nodes, events)
+        if tag.namespace != self.directives_namespace:
+            body = partial(
+                self._tag, tag, others, directives, position, events)
         for name in reversed(DIRECTIVES):
-            if name in directives and name not in {
-                    'content', 'attrs', 'strip', 'replace'}:
-                body = self._wrap(name, directives[name], line, body)
-            elif name == 'replace' and name in directives:
-                body = self._replacement(
-                    'replace', directives[name], line, events)
+            if name not in directives or DIRECTIVES[name] is None:
+                continue
+            if name == 'replace':
+                body = partial(
+                    self._replace, name, directives[name], line, events)
+            else:
+                body = partial(
+                    self.directive, name, directives[name], line, body)
         body()
 
-    def _wrap(self, name, value, line, body):
-        return lambda: self.directive(name, value, line, body)
-
-    def _replacement(self, name, value, line, events):
+    def _replace(self, name, value, line, events):
+        "Show the value in place of all until the end of the element"
         if not (value or '').strip():
             self.error('directive_value', line, name=name)
-
-        def body():
-            self._skip(events)
-            self.value(value, line)
-        return body
-
-    def _skip(self, events):
-        "Consume the events until the end of the element"
         depth = 1
-        for kind, _, _ in events:
+        while depth:
+            kind, _, _ = next(events)
             depth += (kind is START) - (kind is END)
-            if not depth:
-                break
+        self.value(value, line)
 
     def _directives(self, tag, attrs, line):
         "Return the directives of the element and its other attributes"
@@ -262,8 +250,7 @@ class MarkupCompiler(Compiler):
         self.literal += is_literal
         self.closed += is_closed
         if 'content' in directives:
-            self._replacement(
-                'content', directives['content'], line, events)()
+            self._replace('content', directives['content'], line, events)
         else:
             self._nodes(events)
         self.literal -= is_literal
