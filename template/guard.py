@@ -278,8 +278,9 @@ class Guard:
             if name in _OF_SCALARS:
                 for item in items:
                     self.scalar(item)
-        if name == 'round' and len(args) > 1:
-            check_width(args[1])
+        if name == 'round':
+            for digits in (*args[1:], *kwargs.values()):
+                check_width(digits)
         return self._result(_FUNCTIONS[name](*args, **kwargs))
 
     def builtin_markup(self, value=''):
