@@ -9,7 +9,7 @@ from trytond.i18n import gettext
 from trytond.model import ModelView, fields
 from trytond.model.fields.field import domain_validate
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Bool, Eval, PYSONDecoder, PYSONEncoder
+from trytond.pyson import PYSON, Bool, Eval, PYSONDecoder, PYSONEncoder
 from trytond.transaction import (
     Transaction, check_access, inactive_records, without_check_access)
 from trytond.wizard import Button, StateTransition, StateView, Wizard
@@ -173,17 +173,17 @@ class Scenario(metaclass=PoolMeta):
         except Exception as exception:
             self._domain_error(self._wrong_clause(Model, value), exception)
 
-    @staticmethod
-    def _wrong_clause(Model, value):
+    def _wrong_clause(self, Model, value):
         "Return which clause can not be searched with"
-        for clause in value:
+        typed = PYSONDecoder(noeval=True).decode(self.domain)
+        for clause, source in zip(value, typed):
             try:
                 with check_access():
                     Model.search([clause], limit=1)
             except Exception:
                 return gettext(
                     'marketing_automation.msg_domain_value',
-                    clause=pyson_source.write(clause))
+                    clause=pyson_source.write(source))
         return gettext('marketing_automation.msg_domain_syntax')
 
     def _domain_error(self, problem, exception=None):
@@ -291,7 +291,21 @@ class FilterWizard(Wizard):
 
 
 def _is_empty(domain):
-    return (domain or '').strip() in {'', '[]'}
+    "Return if the stored domain has no clause"
+    try:
+        return not _has_clause(
+            PYSONDecoder(noeval=True).decode(domain or '[]'))
+    except ValueError:
+        # What is wrong is said elsewhere
+        return False
+
+
+def _has_clause(value):
+    if not isinstance(value, list):
+        return isinstance(value, PYSON)
+    if value and isinstance(value[0], str) and value[0] not in {'AND', 'OR'}:
+        return True
+    return any(map(_has_clause, value))
 
 
 def _operator(value):

@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import trytond.commandline as commandline
 import trytond.config as config
@@ -36,6 +37,7 @@ def main(args=None):
     if len(options.database_names) != 1:
         parser.error("exactly one database is needed")
     database, = options.database_names
+    _load_backend(args)
     try:
         pool = _start(database)
         if options.maildir:
@@ -44,6 +46,20 @@ def main(args=None):
     except Exception:
         logger.critical("no message was received", exc_info=True)
         return EX_TEMPFAIL
+
+
+def _load_backend(args):
+    """Start again if another kind of database is loaded than configured
+
+    This file is part of a package which loads it before the configuration.
+    """
+    from trytond import backend
+    uri = config.get('database', 'uri')
+    if urlsplit(uri).scheme != backend.name:
+        os.environ['TRYTOND_DATABASE_URI'] = uri
+        args = sys.argv[1:] if args is None else args
+        os.execv(
+            sys.executable, [sys.executable, '-m', __spec__.name, *args])
 
 
 def _start(database):

@@ -42,15 +42,21 @@ def evaluate(condition, record, scopes):
         'self': scopes.get(record).environment(record),
         }
     try:
-        value = PYSONDecoder(env).decode(condition)
+        return bool(_Decoder(env).decode(condition))
     except TemplateRenderError as exception:
         raise Failure('condition', explain(exception)) from exception
     except Exception as exception:
         raise Failure('condition', str(exception)) from exception
-    if isinstance(value, (dict, PYSON)):
-        # What it is made of is not known
-        raise Failure('condition', pyson_source.decode(condition))
-    return bool(value)
+
+
+class _Decoder(PYSONDecoder):
+    "Takes nothing unknown for a value that is fulfilled"
+
+    def _object_hook(self, dct):
+        result = super()._object_hook(dct)
+        if isinstance(result, dict) and '__class__' in result:
+            raise ValueError(f"{result['__class__']} is not known")
+        return result
 
 
 def field_path(Model, names):

@@ -134,6 +134,39 @@ class ClientTestCase(_TestCase):
         self._shoot(page, 'preview')
         self.assertFalse(errors)
 
+    def test_activity(self):
+        "Test an activity and its child that are not saved yet"
+        self.browse(self._activity, viewport={'width': 1440, 'height': 900})
+
+    def _activity(self, page, url):
+        self._login(page, url)
+        self._open_menu(page)
+        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        self._wait_count(page, 3)
+        self._add(page, "Third")
+        dialog = page.locator('.modal-content:visible').last
+        dialog.locator('textarea[name=email_template]').wait_for()
+        self._shoot(page, 'email')
+        delay = dialog.locator('input[name=delay_number]:visible')
+        delay.fill('2')
+        delay.press('Tab')
+        dialog.get_by_role('tab', name="Children").click()
+        self._add(page, "Fourth")
+        child = page.locator('.modal-content:visible').last
+        on = child.locator('select[name=on]')
+        self.assertIn("Email Opened", on.inner_text())
+        self._shoot(page, 'child')
+
+    def _add(self, page, name):
+        "Open the dialog of a new activity that sends an e-mail"
+        page.locator(
+            '.form-one2many:visible button[title^=New]').last.click()
+        dialog = page.locator('.modal-content:visible').last
+        dialog.locator('input[name=name]').last.fill(name)
+        action = dialog.locator('select[name=action]').last
+        action.select_option(label="Send E-mail")
+        action.press('Tab')
+
     def _login(self, page, url):
         # The dialog listens only after it has got the list of databases
         page.goto(f'{url}#{DB_NAME}', wait_until='networkidle')
@@ -165,7 +198,7 @@ class ClientTestCase(_TestCase):
         domain.fill(wrong)
         page.keyboard.press('Control+s')
         dialog = page.locator('.modal-content:visible')
-        dialog.get_by_text("Write for example").wait_for()
+        dialog.get_by_text("Check the brackets").wait_for()
         dialog.get_by_text("OK", exact=True).click()
         # The keys go to the dialog until it has faded away
         page.locator('.modal-backdrop').wait_for(state='detached')

@@ -166,8 +166,16 @@ class CheckTestCase(DatabaseTestCase):
     def test_condition_unknown(self):
         "Test what nobody knows is a failure and never fulfilled"
         party = create_party()
-        with self.assertRaises(Failure):
-            evaluate('{"__class__": "Nothing", "v": 1}', party, Scopes())
+        unknown = '{"__class__": "Nothing", "v": 1}'
+        for condition in [
+                unknown, f'[{unknown}]',
+                '{"__class__": "And", "s": [%s, true]}' % unknown,
+                '{"__class__": "Bool", "v": %s}' % unknown,
+                '{"__class__": "Not", "v": %s}' % unknown,
+                ]:
+            with self.subTest(condition=condition):
+                with self.assertRaises(Failure):
+                    evaluate(condition, party, Scopes())
 
     @with_transaction()
     def test_url(self):

@@ -11,6 +11,8 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.utils import parseaddr
 
+from trytond import backend
+
 from .system.farm import Farm
 
 BOUNCES = '''
@@ -48,7 +50,8 @@ class CommandTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.farm = Farm(
-            'sqlite', store='memory', automation_bounce='bounces@example.com')
+            backend.name, store='memory',
+            automation_bounce='bounces@example.com')
         cls.farm.__enter__()
         cls.farm.prepare(4)
         cls.farm.process_all()
@@ -68,10 +71,14 @@ class CommandTestCase(unittest.TestCase):
     def command(self, *args, input=b'', database='farm'):
         "Return the exit status"
         installation = self.farm.installation
+        # Nothing but its configuration says what it uses
+        env = {
+            n: v for n, v in os.environ.items()
+            if not n.startswith('TRYTOND_')}
         return subprocess.run(
             [installation.program('trytond-marketing-bounce'),
                 '-c', str(installation.config), '-d', database, *args],
-            input=input, stderr=subprocess.DEVNULL).returncode
+            env=env, input=input, stderr=subprocess.DEVNULL).returncode
 
     def receive(self, *messages):
         for message in messages:
