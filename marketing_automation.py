@@ -393,7 +393,6 @@ class Activity(
     @classmethod
     def view_attributes(cls):
         return super().view_attributes() + [
-            ('//*[@id="email"]', 'states', _email),
             ('/tree', 'visual', If(~Eval('active', True), 'muted', '')),
             ]
 
@@ -411,10 +410,11 @@ class Activity(
 
     @fields.depends('parent')
     def on_change_with_parent_action(self, name=None):
-        if isinstance(self.parent, self.__class__):
-            if self.parent.id is None or self.parent.id < 0:
-                return self.default_parent_action()
-            return self.parent.action
+        parent = self.parent
+        if not parent or parent.id is None or parent.id < 0:
+            return self.default_parent_action()
+        if isinstance(parent, self.__class__):
+            return parent.action
 
     @classmethod
     def default_delay_unit(cls):

@@ -150,20 +150,28 @@ class ClientTestCase(_TestCase):
         delay = dialog.locator('input[name=delay_number]:visible')
         delay.fill('2')
         delay.press('Tab')
+        dialog.locator('input[name=email_title]').fill("Third")
+        template = dialog.locator('textarea[name=email_template]')
+        template.fill(TEMPLATE)
+        template.press('Tab')
         dialog.get_by_role('tab', name="Children").click()
         self._add(page, "Fourth")
         child = page.locator('.modal-content:visible').last
-        on = child.locator('select[name=on]')
-        self.assertIn("Email Opened", on.inner_text())
+        on = child.locator('select[name=on]:visible')
+        on.select_option(label="Email Opened")
         self._shoot(page, 'child')
 
     def _add(self, page, name):
         "Open the dialog of a new activity that sends an e-mail"
+        dialogs = page.locator('.modal-content:visible')
+        count = dialogs.count()
         page.locator(
             '.form-one2many:visible button[title^=New]').last.click()
-        dialog = page.locator('.modal-content:visible').last
-        dialog.locator('input[name=name]').last.fill(name)
-        action = dialog.locator('select[name=action]').last
+        dialog = dialogs.nth(count)
+        field = dialog.locator('input[name=name]:visible')
+        field.fill(name)
+        field.press('Tab')
+        action = dialog.locator('select[name=action]:visible')
         action.select_option(label="Send E-mail")
         action.press('Tab')
 
