@@ -84,19 +84,26 @@ class Converter:
         except OSError as exception:
             self.stop()
             raise ConversionError() from exception
+        except BaseException:
+            # The next one must not get the answer
+            self.stop()
+            raise
 
     def _start(self):
         self.process = subprocess.Popen(
-            [_interpreter(), '-I', __file__],
+            [_interpreter(), '-I', __file__, *sys.path],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL)
 
     def _read(self, size, deadline):
         parts = []
         stdout = self.process.stdout.fileno()
+        # A server may have more files open than select can take
+        poll = select.poll()
+        poll.register(stdout, select.POLLIN)
         while size:
             wait = deadline - time.monotonic()
-            if wait <= 0 or not select.select([stdout], [], [], wait)[0]:
+            if wait <= 0 or not poll.poll(1000 * wait):
                 raise TimeoutError()
             part = os.read(stdout, size)
             if not part:
@@ -163,10 +170,13 @@ def _serve(stdin, stdout):
     while head := stdin.read(_head.size):
         kind, size = _head.unpack(head)
         content = stdin.read(size).decode('utf-8', 'surrogatepass')
+        # The parent may be no more to end it
+        signal.alarm(TIMEOUT)
         try:
             status, result = DONE, functions[kind](content)
         except Exception as exception:
             status, result = FAILED, str(exception)
+        signal.alarm(0)
         data = result.encode('utf-8', 'surrogatepass')
         if len(data) > MAX_RESULT:
             os.abort()
@@ -175,6 +185,8 @@ def _serve(stdin, stdout):
 
 
 def main():
+    # The libraries are where the parent has them
+    sys.path[:] = sys.argv[1:]
     # An interrupt at the terminal is for the parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

@@ -22,6 +22,9 @@ HTML = '<html><body>%s</body></html>'
 MJML = (
     '<mjml><mj-body><mj-section><mj-column>%s'
     '</mj-column></mj-section></mj-body></mjml>')
+SLOW_PART = '<p style="padding-left:300em">x</p>'
+SLOW = SLOW_PART * 60_000
+PATH = [p for p in sys.path if p.endswith('-packages')]
 TAGS = ['p', 'b', 'pre', 'table', 'tr', 'td', 'ul', 'li', 'h1', 'a', 'br']
 
 
@@ -129,6 +132,75 @@ class ConverterTestCase(unittest.TestCase):
         self.assertNotEqual(int(os.read(reader, 20)), before)
         self.assertEqual(html_to_text(HTML % "x"), "x\n")
 
+    def test_interrupted(self):
+        "Test nobody gets the result of a conversion that was interrupted"
+        class Interrupt(BaseException):
+            pass
+
+        def interrupt(*args):
+            raise Interrupt()
+
+        html_to_text(HTML % "warm")
+        self.addCleanup(
+            signal.signal, signal.SIGALRM,
+            signal.signal(signal.SIGALRM, interrupt))
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with self.assertRaises(Interrupt):
+            html_to_text(HTML % SLOW)
+        self.assertEqual(html_to_text(HTML % "next"), "next\n")
+
+    def test_many_files(self):
+        "Test a server may have many files open"
+        code = (
+            'import os, resource\n'
+            f'from {converter.__name__} import html_to_text\n'
+            '_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n'
+            'resource.setrlimit(resource.RLIMIT_NOFILE, (2000, hard))\n'
+            'for i in range(1100):\n'
+            '    os.dup(1)\n'
+            'print(html_to_text("x"))\n')
+        self.assertEqual(self._run(code), "x\n\n")
+
+    def test_path(self):
+        "Test the process finds the libraries where its parent does"
+        code = (
+            'import sys\n'
+            f'sys.path += {[os.path.dirname(converter.__file__), *PATH]!r}\n'
+            'import converter\n'
+            'print(converter.html_to_text("x"))\n')
+        self.assertEqual(
+            self._run(code, '-S', interpreter=sys._base_executable),
+            "x\n\n")
+
+    @staticmethod
+    def _run(code, *options, interpreter=sys.executable):
+        return subprocess.run(
+            [interpreter, *options, '-c', code],
+            stdout=subprocess.PIPE, text=True).stdout
+
+    def _check_ends(self, pid):
+        path = f'/proc/{pid}/stat'
+        end = time.monotonic() + TIMEOUT + SLACK
+        while time.monotonic() < end and os.path.exists(path):
+            with open(path) as file:
+                if file.read().rpartition(')')[2].split()[0] == 'Z':
+                    break
+            time.sleep(0.1)
+        else:
+            self.assertFalse(os.path.exists(path))
+
+    def test_orphan_at_work(self):
+        "Test the process ends after its parent, also in a long conversion"
+        code = (
+            'import os, signal, threading\n'
+            f'import {converter.__name__} as converter\n'
+            'converter.html_to_text("x")\n'
+            'print(converter._current.process.pid, flush=True)\n'
+            'threading.Timer(\n'
+            '    1, os.kill, [os.getpid(), signal.SIGKILL]).start()\n'
+            f'converter.html_to_text({HTML!r} % ({SLOW_PART!r} * 60_000))\n')
+        self._check_ends(int(self._run(code)))
+
     def test_orphan(self):
         "Test the process ends with its parent, however that ends"
         code = (
@@ -138,14 +210,4 @@ class ConverterTestCase(unittest.TestCase):
             'html_to_text("x")\n'
             'print(converter._current.process.pid, flush=True)\n'
             'os.kill(os.getpid(), signal.SIGKILL)\n')
-        output = subprocess.run(
-            [sys.executable, '-c', code], stdout=subprocess.PIPE).stdout
-        path = f'/proc/{int(output)}/stat'
-        end = time.monotonic() + SLACK
-        while time.monotonic() < end and os.path.exists(path):
-            with open(path) as file:
-                if file.read().rpartition(')')[2].split()[0] == 'Z':
-                    break
-            time.sleep(0.1)
-        else:
-            self.assertFalse(os.path.exists(path))
+        self._check_ends(int(self._run(code)))
