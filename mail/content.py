@@ -12,6 +12,7 @@ import re
 from threading import Lock
 
 from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
 from genshi.core import START, TEXT, escape
 
 from trytond.i18n import gettext
@@ -27,6 +28,8 @@ _mark = re.compile('([\U000F0000-\U000FFFFD])\\1*')
 _link_end = re.compile(r'[\[\]]|^\(')
 # Characters that are kept of what messages have in common
 CACHE = 16_000_000
+# What it costs to keep even an empty text
+MIN_SIZE = 1000
 
 
 class Content:
@@ -116,6 +119,8 @@ class _Skeleton:
 
     def __init__(self, shape, placeholders, is_mjml):
         self.placeholders = placeholders
+        # What its texts are kept under, without keeping all the rest
+        self.key = object()
         self.has_marks = None in shape
         if self.has_marks and any(map(_mark.search, _texts(shape))):
             raise _Collision()
@@ -153,13 +158,13 @@ class _Text:
             self.failure = _failure(error)
             text = ''
         self.parts = skeleton.split(text)
-        self.size = len(text)
+        self.size = MIN_SIZE + len(text)
 
 
-def kept(size):
+def kept(size, key=hashkey):
     "Return the decorator of functions whose results have a size to be kept"
     return cached(
-        LRUCache(size, getsizeof=lambda result: result.size), lock=Lock())
+        LRUCache(size, getsizeof=lambda result: result.size), key, Lock())
 
 
 @kept(CACHE)
@@ -188,7 +193,7 @@ def _texts(shape):
                 yield data
 
 
-@kept(CACHE)
+@kept(CACHE, lambda skeleton, widths: (skeleton.key, widths))
 def _text(skeleton, widths):
     return _Text(skeleton, widths)
 

@@ -3,6 +3,7 @@
 # terms.
 
 import unittest
+import weakref
 from unittest.mock import patch
 
 from genshi.core import Markup
@@ -128,6 +129,23 @@ class ContentTestCase(unittest.TestCase):
                     self.assertEqual(
                         result.html,
                         f'<html><{tag}>{expected}</{tag}></html>')
+
+    def test_cache(self):
+        "Test the texts that are kept do not keep all else"
+        template = compile_markup(
+            '<html><body><p style="%s">$a</p></body></html>'
+            % ('color: red; ' * 20_000))
+        skeletons = []
+        for i in range(40):
+            result = content.Content(
+                template.chunks({'a': f'{i}\nStreet'}),
+                Placeholders('own', True))
+            self.assertIn(f'{i} Street', result.text)
+            skeletons.append(weakref.ref(result._skeleton))
+            size = result._skeleton.size
+        del result
+        kept = [r() for r in skeletons if r()]
+        self.assertLessEqual(len(kept), content.CACHE // size)
 
     def test_html_to_text(self):
         "Test the text says what the HTML says"
