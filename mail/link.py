@@ -21,10 +21,10 @@ _placeholder = re.compile(
 _anchor = re.compile(r'(<a\b[^<>]*?\bhref=")([^"]*)(?=")')
 # Forbidden in a host by the URL standard
 _no_host = re.compile(r'[\s\x00-\x20\x7f<>"\\^`{|}%]')
-# Elements whose href is not a link to follow, or not the one to follow: what
-# MJML makes of mj-social-element may be a link to share the other one
 # What a URL can carry that servers take
 MAX_URL = 2000
+# Elements whose href is not a link to follow, or not the one to follow: what
+# MJML makes of mj-social-element may be a link to share the other one
 UNTRACKED = {'link', 'base', 'mj-font', 'mj-social-element'}
 
 
