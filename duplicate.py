@@ -70,8 +70,10 @@ class Scenario(metaclass=PoolMeta):
         pool = Pool()
         Party = pool.get('party.party')
         first = defaultdict(list)
-        for record, party in self._getting(activity, parties):
-            party = Party(party)
+        getting = list(self._getting(activity, parties))
+        # Read together what is known of them
+        parties = Party.browse([p for _, p in getting])
+        for (record, _), party in zip(getting, parties):
             try:
                 check_consent(self, party)
                 _, address = recipient(activity, party)

@@ -156,6 +156,19 @@ class DeliveryTestCase(DatabaseTestCase):
         count = count_statements(RecordActivity.process)
         self.assertLess(count, 15)
 
+    def test_shared_address(self):
+        "Test parties that share an address are read together"
+        activity = self._activity()
+        counts = []
+        for size in [10, 200]:
+            rows = self._rows(
+                activity, *[f'family{size}@example.com'] * size)
+            counts.append(count_statements(self._drain))
+            self.assertEqual(
+                self._outcomes(rows),
+                [('done', None)] + [('skipped', 'duplicate')] * (size - 1))
+        self.assertLess(counts[1], 2 * counts[0] + 50)
+
     def test_limit_cleaned(self):
         "Test the limits of past days are forgotten"
         pool = Pool()
