@@ -439,21 +439,20 @@ class Activity(
 
     @classmethod
     def set_delay(cls, activities, name, value):
-        for activity in activities:
-            number, unit = activity.delay_number, activity.delay_unit
-            if name == 'delay_number':
-                number = value
-            else:
-                unit = value or unit
-            activity.delay = (
-                number * DELAY_UNITS[unit] if number is not None else None)
-        cls.save(activities)
+        "Set a number that came without delay, in the unit of the activity"
+        if name == 'delay_number':
+            for activity in activities:
+                activity.delay = cls._delay(value, activity.delay_unit)
+            cls.save(activities)
+
+    @classmethod
+    def _delay(cls, number, unit):
+        if number is not None and unit:
+            return number * DELAY_UNITS[unit]
 
     @fields.depends('delay_number', 'delay_unit')
     def on_change_delay_number(self):
-        self.delay = None
-        if self.delay_number is not None and self.delay_unit:
-            self.delay = self.delay_number * DELAY_UNITS[self.delay_unit]
+        self.delay = self._delay(self.delay_number, self.delay_unit)
 
     @fields.depends(methods=['on_change_delay_number'])
     def on_change_delay_unit(self):
@@ -605,6 +604,13 @@ class Activity(
     @classmethod
     def preprocess_values(cls, mode, values):
         values = super().preprocess_values(mode, values)
+        if values.keys() >= {'delay_number', 'delay_unit'}:
+            values.setdefault('delay', cls._delay(
+                    values['delay_number'], values['delay_unit']))
+        if 'delay' in values:
+            # Number and unit follow from the delay
+            values.pop('delay_number', None)
+            values.pop('delay_unit', None)
         reopening = values.keys() & {'parent', 'event', 'negative'}
         if mode == 'create' or reopening or values.get('active'):
             values['catch_up'] = True
