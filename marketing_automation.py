@@ -13,6 +13,7 @@ from trytond.model import (
     sequence_ordered)
 from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If, TimeDelta
+from trytond.report import Report
 from trytond.transaction import Transaction, inactive_records
 
 from . import entry
@@ -526,7 +527,7 @@ class Activity(
             raise DelayWarning(key, gettext(
                     'marketing_automation.msg_activity_short_delay',
                     activity=self.rec_name,
-                    minutes=round(self.delay.total_seconds() / 60, 1)))
+                    delay=Report.format_timedelta(self.delay)))
 
     @classmethod
     def check_modification(
