@@ -34,8 +34,6 @@ from .link import Placeholders, substitute
 
 # Many more are a mistake, or made to hurt
 MAX_LINKS = 500
-# NUL and lone surrogates can neither be encoded nor stored
-_unstorable = re.compile('[\0\ud800-\udfff]')
 
 
 def _boundary():
@@ -138,7 +136,7 @@ class Draft:
 
     def _check(self):
         "Raise the Failure of what can not be sent"
-        if _unstorable.search(self.title + self.content.html):
+        if not _can_be_sent(self.title + self.content.html):
             raise Failure('template', gettext(
                     'marketing_automation.msg_template_character'))
         if len(self.urls) > MAX_LINKS:
@@ -336,6 +334,15 @@ def recipient(activity, party):
     except idna.IDNAError as exception:
         raise Failure('address', f'{address}: {exception}') from exception
     return one_line(mechanism.name or party.rec_name), address
+
+
+def _can_be_sent(text):
+    "Return if there is neither a NUL nor a lone surrogate in the text"
+    try:
+        text.encode('utf-8')
+    except UnicodeEncodeError:
+        return False
+    return '\0' not in text
 
 
 @contextmanager
