@@ -106,6 +106,25 @@ class DeliveryTestCase(DatabaseTestCase):
             self.assertIsNone(row.lease)
             self.assertIsNone(row.claims)
 
+    def test_retry_age(self):
+        "Test a temporary failure is tried again until it is too old"
+        self.server.fail(451, "Later", at='rcpt')
+        row, = self._rows(self._activity(), 'a@example.com')
+        self._drain(automation_retry_age=1)
+        row, = self._read([row])
+        self.assertEqual((row.state, row.reason), ('waiting', 'retry'))
+        self.assertEqual(row.attempts, 1)
+        table = row.__table__()
+        Transaction().connection.cursor().execute(*table.update(
+                [table.at, table.tried_since],
+                [DUE, dt.datetime.now() - dt.timedelta(hours=2)],
+                where=table.id == row.id))
+        Transaction().commit()
+        self._drain(automation_retry_age=1)
+        row, = self._read([row])
+        self.assertEqual((row.state, row.reason), ('failed', 'expired'))
+        self.assertIn("451", row.detail)
+
     def test_domain_limit(self):
         "Test a domain beyond its limit does not hold back the others"
         self._in_one_minute()
