@@ -33,7 +33,8 @@ class Scenario(metaclass=PoolMeta):
         "Return the set of ids of the drafts that the address gets already"
         if not self.once_per_address:
             return set()
-        parties = self._sharing(drafts)
+        if not (parties := self._sharing(drafts)):
+            return set()
         first = self._first_records(activity, parties)
         return {
             draft.id for draft in drafts
@@ -89,8 +90,6 @@ class Scenario(metaclass=PoolMeta):
         Model = pool.get(self.model)
         Record = pool.get('marketing.automation.record')
         RecordActivity = pool.get('marketing.automation.record.activity')
-        if not parties:
-            return
         record = Record.__table__()
         table = RecordActivity.__table__()
         cursor = Transaction().connection.cursor()

@@ -4,6 +4,7 @@
 """How e-mail addresses are spelled"""
 import re
 from email.utils import getaddresses
+from functools import lru_cache
 
 import idna
 
@@ -45,8 +46,13 @@ def to_ascii(address):
     Raise idna.IDNAError if it is no domain.
     """
     local, _, domain = address.rpartition('@')
-    domain = idna.encode(domain, uts46=True).decode('ascii')
-    return f'{local}@{domain}'
+    return f'{local}@{_domain_to_ascii(domain)}'
+
+
+@lru_cache(1024)
+def _domain_to_ascii(domain):
+    "Most recipients share a few domains"
+    return idna.encode(domain, uts46=True).decode('ascii')
 
 
 def spellings(address):
