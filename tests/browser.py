@@ -9,15 +9,20 @@ which owns the connection to the database, answers the requests.
 import os
 import queue
 import threading
+import unittest
 from pathlib import Path
 
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 import trytond.config as config
+from trytond.pool import Pool
+from trytond.tests.test_tryton import DB_NAME, activate_module, drop_db
+from trytond.transaction import Transaction
 from trytond.wsgi import app
 
-__all__ = ['CHROMIUM', 'Server', 'browse', 'client', 'missing']
+__all__ = [
+    'CHROMIUM', 'BrowserTestCase', 'Server', 'browse', 'client', 'missing']
 
 CHROMIUM = os.environ.get('CHROMIUM', '/usr/bin/chromium')
 # Where make client puts it
@@ -152,3 +157,67 @@ def browse(server, function, **options):
             finally:
                 browser.close()
     return server.run(run)
+
+
+class BrowserTestCase(unittest.TestCase):
+    "Base of the tests that go through a real browser"
+    with_client = False
+    modules = ['marketing_automation']
+    password = "correct horse battery"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if reason := missing(cls.with_client):
+            raise unittest.SkipTest(reason)
+        drop_db()
+        activate_module(cls.modules)
+        cls.addClassCleanup(drop_db)
+        with Transaction().start(DB_NAME, 1) as transaction:
+            cls._finish_configuration()
+            cls.prepare()
+            transaction.commit()
+
+    @classmethod
+    def _finish_configuration(cls):
+        pool = Pool()
+        Item = pool.get('ir.module.config_wizard.item')
+        Item.write(Item.search([]), {'state': 'done'})
+
+    @classmethod
+    def prepare(cls):
+        "Create what the pages show"
+        raise NotImplementedError
+
+    def browse(self, function, **options):
+        server = Server()
+
+        def run(page):
+            try:
+                return function(page, server.url)
+            except BaseException:
+                self.shoot(page, 'failed')
+                raise
+        return browse(server, run, **options)
+
+    def shoot(self, page, name):
+        "Keep a picture of the page in the folder SCREENSHOTS, if it is set"
+        if folder := os.environ.get('SCREENSHOTS'):
+            page.screenshot(
+                path=Path(folder, f'{self._testMethodName}_{name}.png'))
+
+    def login(self, page, url, login='marketing'):
+        # The dialog listens only after it has got the list of databases
+        page.goto(f'{url}#{DB_NAME}', wait_until='networkidle')
+        page.locator('input[name=login]').fill(login)
+        page.keyboard.press('Enter')
+        page.locator('input[type=password]:visible').fill(self.password)
+        page.keyboard.press('Enter')
+
+    def open_menu(self, page, *path):
+        "Open the entry of the menu"
+        menu = page.locator('#menu')
+        for name in path[:-1]:
+            menu.locator('tr', has_text=name).first.locator(
+                '.expander').click()
+        menu.get_by_text(path[-1], exact=True).click()

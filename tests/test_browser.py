@@ -2,21 +2,16 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """What people meet in a real browser: marketing and recipients"""
-import os
-import unittest
-from pathlib import Path
-
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME, activate_module, drop_db
+from trytond.tests.test_tryton import DB_NAME
 from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
-from .browser import Server, browse, missing
+from .browser import BrowserTestCase
 from .fixtures import (
     create_email, create_marketer, create_party, create_record,
     create_scenario)
 
-PASSWORD = "correct horse battery"
 TEMPLATE = (
     '<html><body><h1>Hello ${record.name}</h1>'
     '<p><a href="unsubscribe">Unsubscribe</a></p></body></html>')
@@ -59,53 +54,13 @@ OVERFLOW = '''() => document.documentElement.scrollWidth
     - document.documentElement.clientWidth'''
 
 
-class _TestCase(unittest.TestCase):
-    with_client = False
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if reason := missing(cls.with_client):
-            raise unittest.SkipTest(reason)
-        drop_db()
-        activate_module('marketing_automation')
-        cls.addClassCleanup(drop_db)
-        with Transaction().start(DB_NAME, 1) as transaction:
-            cls.prepare()
-            transaction.commit()
-
-    @classmethod
-    def prepare(cls):
-        raise NotImplementedError
-
-    def browse(self, function, **options):
-        server = Server()
-
-        def run(page):
-            try:
-                return function(page, server.url)
-            except BaseException:
-                self._shoot(page, 'failed')
-                raise
-        return browse(server, run, **options)
-
-    def _shoot(self, page, name):
-        "Keep a picture of the page in the folder SCREENSHOTS, if it is set"
-        if folder := os.environ.get('SCREENSHOTS'):
-            page.screenshot(
-                path=Path(folder, f'{self._testMethodName}_{name}.png'))
-
-
-class ClientTestCase(_TestCase):
+class ClientTestCase(BrowserTestCase):
     "Test the web client as a user of the group Marketing"
     with_client = True
 
     @classmethod
     def prepare(cls):
-        pool = Pool()
-        Item = pool.get('ir.module.config_wizard.item')
-        Item.write(Item.search([]), {'state': 'done'})
-        create_marketer(name="Marketing User", password=PASSWORD)
+        create_marketer(name="Marketing User", password=cls.password)
         for name in ["Zoë", "Bob", "Bill"]:
             create_party(name)
         scenario = create_scenario(
@@ -124,14 +79,14 @@ class ClientTestCase(_TestCase):
     def _scenario(self, page, url):
         errors = []
         page.on('pageerror', lambda error: errors.append(error))
-        self._login(page, url)
-        self._open_menu(page)
+        self.login(page, url)
+        self.open_menu(page, "Marketing", "Scenarios")
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
         self._wait_count(page, 3)
         self._check_domain(page)
         self._check_tree(page)
         self._check_preview(page)
-        self._shoot(page, 'preview')
+        self.shoot(page, 'preview')
         self.assertFalse(errors)
 
     def test_activity(self):
@@ -139,14 +94,14 @@ class ClientTestCase(_TestCase):
         self.browse(self._activity, viewport={'width': 1440, 'height': 900})
 
     def _activity(self, page, url):
-        self._login(page, url)
-        self._open_menu(page)
+        self.login(page, url)
+        self.open_menu(page, "Marketing", "Scenarios")
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
         self._wait_count(page, 3)
         self._add(page, "Third")
         dialog = page.locator('.modal-content:visible').last
         dialog.locator('textarea[name=email_template]').wait_for()
-        self._shoot(page, 'email')
+        self.shoot(page, 'email')
         delay = dialog.locator('input[name=delay_number]:visible')
         delay.fill('2')
         delay.press('Tab')
@@ -159,7 +114,7 @@ class ClientTestCase(_TestCase):
         child = page.locator('.modal-content:visible').last
         on = child.locator('select[name=on]:visible')
         on.select_option(label="Email Opened")
-        self._shoot(page, 'child')
+        self.shoot(page, 'child')
 
     def _add(self, page, name):
         "Open the dialog of a new activity that sends an e-mail"
@@ -174,20 +129,6 @@ class ClientTestCase(_TestCase):
         action = dialog.locator('select[name=action]:visible')
         action.select_option(label="Send E-mail")
         action.press('Tab')
-
-    def _login(self, page, url):
-        # The dialog listens only after it has got the list of databases
-        page.goto(f'{url}#{DB_NAME}', wait_until='networkidle')
-        page.locator('input[name=login]').fill('marketing')
-        page.keyboard.press('Enter')
-        page.locator('input[type=password]:visible').fill(PASSWORD)
-        page.keyboard.press('Enter')
-
-    def _open_menu(self, page):
-        menu = page.locator('#menu')
-        menu.locator('tr', has_text="Marketing").first.locator(
-            '.expander').click()
-        menu.get_by_text("Scenarios", exact=True).click()
 
     def _wait_count(self, page, value):
         page.wait_for_function(
@@ -237,7 +178,7 @@ class ClientTestCase(_TestCase):
         frame.get_by_text('no field "nome"').wait_for()
 
 
-class UnsubscribeTestCase(_TestCase):
+class UnsubscribeTestCase(BrowserTestCase):
     "Test the page of recipients"
 
     @classmethod
@@ -261,11 +202,11 @@ class UnsubscribeTestCase(_TestCase):
         "Test to unsubscribe with the keyboard, without scripts, on a phone"
         def unsubscribe(page, base):
             page.goto(self._url(base, "Alice"))
-            self._shoot(page, 'asked')
+            self.shoot(page, 'asked')
             page.keyboard.press('Tab')
             page.keyboard.press('Enter')
             page.get_by_role('status').wait_for()
-            self._shoot(page, 'done')
+            self.shoot(page, 'done')
 
         self.browse(unsubscribe, viewport=PHONE, java_script_enabled=False)
 
@@ -305,6 +246,3 @@ class UnsubscribeTestCase(_TestCase):
             button.focus()
             style = button.evaluate('(e) => getComputedStyle(e).outlineStyle')
             self.assertNotEqual(style, 'none')
-
-
-del _TestCase
