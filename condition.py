@@ -2,7 +2,6 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """What a record must fulfil, as PYSON expression"""
-import datetime as dt
 
 from trytond.i18n import gettext
 from trytond.model import fields
@@ -10,7 +9,7 @@ from trytond.pool import PoolMeta
 from trytond.pyson import PYSON, Eval, Get, PYSONDecoder
 from trytond.transaction import Transaction
 
-from . import pyson_source
+from . import clock, pyson_source
 from .access import AccessScope
 from .exceptions import ConditionError, Failure, explain
 from .template import TemplateRenderError
@@ -36,7 +35,7 @@ def evaluate(condition, record, scopes):
         return True
     context = Transaction().context
     env = {
-        'current_date': dt.datetime.today(),
+        'current_date': clock.now(),
         'context': {
             k: context[k] for k in ['company', 'language'] if k in context},
         'self': scopes.get(record).environment(record),
@@ -53,6 +52,8 @@ class _Decoder(PYSONDecoder):
     "Takes nothing unknown for a value that is fulfilled"
 
     def _object_hook(self, dct):
+        if dct.get('__class__') in {'Date', 'DateTime'}:
+            dct = {**dct, 'start': dct.get('start') or clock.now()}
         result = super()._object_hook(dct)
         if isinstance(result, dict) and '__class__' in result:
             raise ValueError(f"{result['__class__']} is not known")

@@ -8,7 +8,6 @@ matching records, slice by slice in the order of their ids, up to a bound that
 is fixed at the start.  Each slice is committed with its first activities, so
 that an interrupted run is continued by the next one.
 """
-import datetime as dt
 import logging
 
 from sql import Cast, Conflict, Literal
@@ -21,7 +20,7 @@ from trytond.pool import Pool
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
-from . import schedule
+from . import clock, schedule
 from .audience import Audience
 from .condition import Scopes, evaluate
 from .exceptions import Failure
@@ -103,7 +102,7 @@ def _report(scenario, error=None):
     cursor = Transaction().connection.cursor()
     cursor.execute(*table.update(
             [table.entry_at, table.entry_error],
-            [dt.datetime.now().replace(microsecond=0), error],
+            [clock.now().replace(microsecond=0), error],
             where=table.id == scenario.id))
     if is_new:
         Cron.notify(
@@ -194,7 +193,7 @@ class _Entry:
                     record.record, record.blocked, record.uuid],
                 candidate.select(
                     Literal(transaction.user),
-                    Literal(dt.datetime.now()),
+                    Literal(clock.now()),
                     Literal(self.scenario.id),
                     self._reference(candidate.id),
                     Literal(False),
@@ -209,7 +208,7 @@ class _Entry:
         "Insert the first activities of the entered ids"
         pool = Pool()
         RecordActivity = pool.get('marketing.automation.record.activity')
-        now = dt.datetime.now()
+        now = clock.now()
         for activity in self.scenario.activities:
             at = schedule.due(now, activity.delay)
             if activity.condition:
@@ -258,6 +257,12 @@ def _catch_up_slice(activity, last):
     cursor.execute(*table.update(
             [table.catch_up], [False], where=table.id == activity.id))
     Transaction().counter += 1
+
+
+def start(record):
+    "Let the record of a scenario enter its first activities"
+    entry = _Entry(record.scenario.id, _call)
+    entry._in_transaction(entry._start, [record.id])
 
 
 def catch_up(activities, records):

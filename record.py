@@ -2,7 +2,6 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """The records in a scenario and what becomes of them in each activity"""
-import datetime as dt
 import uuid
 from collections import defaultdict
 
@@ -16,7 +15,7 @@ from trytond.pyson import Eval, If
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
-from . import entry, schedule
+from . import clock, entry, schedule
 from .condition import evaluate
 from .delivery import drain, wake
 from .exceptions import Cancel, Skip, SuppressedWarning
@@ -398,7 +397,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         if not ids:
             return
         table = cls.__table__()
-        now = dt.datetime.now()
+        now = clock.now()
         for child in activity.children:
             if not child.event or child.negative:
                 cls.insert_from(
@@ -413,7 +412,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         cls._lift(record_activities)
         cls.write(record_activities, {
                 'state': 'waiting',
-                'at': dt.datetime.now(),
+                'at': clock.now(),
                 'attempts': 0,
                 'tried_since': None,
                 'reason': None,
@@ -492,7 +491,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
                     late = cls._settled(child, records)
                     cls.plan(
                         child, [r for r in records if r not in late],
-                        dt.datetime.now())
+                        clock.now())
         cls._refresh(ids)
 
     @classmethod
@@ -534,7 +533,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             cursor.execute(*table.update(
                     [table.state, table.reason, table.at],
                     ['cancelled', 'event',
-                        dt.datetime.now().replace(microsecond=0)],
+                        clock.now().replace(microsecond=0)],
                     where=(table.activity == activity.id)
                     & (table.state == 'waiting')
                     & fields.SQL_OPERATORS['in'](
@@ -561,7 +560,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
     def _row_values(cls, **values):
         return {
             'create_uid': Transaction().user,
-            'create_date': dt.datetime.now(),
+            'create_date': clock.now(),
             'state': 'waiting',
             'email_opened': False,
             'email_clicked': False,

@@ -11,7 +11,7 @@ from sql.conditionals import Greatest
 from trytond.model import ModelSQL, Unique, fields
 from trytond.transaction import Transaction
 
-from . import schedule, settings
+from . import clock, schedule, settings
 
 
 class Throttle(ModelSQL):
@@ -69,7 +69,7 @@ class Throttle(ModelSQL):
     @classmethod
     def take(cls, key, count, limit):
         "Return how many of count the limit leaves for this minute"
-        now = schedule.minute(dt.datetime.now())
+        now = schedule.minute(clock.now())
         minute, used, _, _ = cls._row(key)
         if minute != now:
             used = 0
@@ -85,7 +85,7 @@ class Throttle(ModelSQL):
         cursor.execute(*table.update(
                 [table.used], [Greatest(table.used - count, 0)],
                 where=(table.key == key)
-                & (table.minute == schedule.minute(dt.datetime.now()))))
+                & (table.minute == schedule.minute(clock.now()))))
 
     @classmethod
     def beyond_domain_limit(cls, drafts):
@@ -105,7 +105,7 @@ class Throttle(ModelSQL):
     def postponed(cls):
         "Return the values of what has to wait for the next minute"
         return {
-            'at': schedule.next_minute(dt.datetime.now()),
+            'at': schedule.next_minute(clock.now()),
             'reason': 'limit',
             }
 

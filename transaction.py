@@ -1,18 +1,50 @@
 # This file is part of marketing_automation.  The COPYRIGHT file at the top
 # level of this repository contains the full copyright notices and license
 # terms.
-"""Work in transactions of its own, tried again when the database says so"""
+"""Work in transactions of its own, tried again when the database says so
+
+A rehearsal does the same work in one transaction that is rolled back.
+"""
 import logging
 import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from trytond import backend
 from trytond.transaction import Transaction, TransactionError
 
-__all__ = ['commit', 'look', 'retry']
+__all__ = ['commit', 'is_rehearsal', 'look', 'rehearse', 'retry']
 
 logger = logging.getLogger(__name__)
 # How often something is tried again: a restarted database is waited for
 RETRY = 8
+_is_rehearsal = ContextVar('is_rehearsal', default=False)
+
+
+def is_rehearsal():
+    "Return if nothing of what is done is to last"
+    return _is_rehearsal.get()
+
+
+@contextmanager
+def rehearse(context=None):
+    """Do all in one transaction of the root user, which is rolled back
+
+    context -- of the transaction, which is else as that of a cron
+    """
+    transaction = Transaction()
+    tasks = len(transaction.tasks)
+    sandbox = Transaction(new=True).start(
+        transaction.database.name, 0,
+        context={**(context or {}), '_skip_warnings': True})
+    token = _is_rehearsal.set(True)
+    try:
+        yield sandbox
+    finally:
+        _is_rehearsal.reset(token)
+        sandbox.stop(commit=False)
+        # They would run without what they are about
+        del transaction.tasks[tasks:]
 
 
 def retry(func, *args):
@@ -21,7 +53,7 @@ def retry(func, *args):
         try:
             return func(*args)
         except backend.DatabaseOperationalError:
-            if attempt == RETRY:
+            if attempt == RETRY or is_rehearsal():
                 raise
             logger.info("retry after database error", exc_info=True)
             time.sleep(min(0.04 * 2 ** attempt, 5))
@@ -40,7 +72,16 @@ def look(func, *args):
     return retry(_look, func, *args)
 
 
+def _inline(func, *args):
+    "Call in the same transaction, in which nothing is known yet either"
+    for cache in Transaction().cache.values():
+        cache.clear()
+    return func(*args)
+
+
 def _commit(func, *args):
+    if is_rehearsal():
+        return _inline(func, *args)
     extras = {}
     while True:
         with Transaction().new_transaction(**extras) as transaction:
@@ -54,5 +95,7 @@ def _commit(func, *args):
 
 
 def _look(func, *args):
+    if is_rehearsal():
+        return _inline(func, *args)
     with Transaction().new_transaction(readonly=True):
         return func(*args)

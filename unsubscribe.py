@@ -2,7 +2,6 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """Who does not want e-mails any more, since when and because of which"""
-import datetime as dt
 import re
 from html import unescape
 
@@ -11,7 +10,7 @@ from trytond.pool import Pool
 from trytond.report import Report
 from trytond.transaction import Transaction, inactive_records
 
-from . import signature
+from . import clock, signature
 from .mail.link import to_uri
 
 _next = re.compile(r"""unsubscribe\|([^"'<>]*)""")
@@ -139,7 +138,7 @@ class Unsubscription(ModelSQL, ModelView):
                         'scenario': record.scenario.id,
                         'everything': everything,
                         'activity': activity.id if activity else None,
-                        'at': dt.datetime.now(),
+                        'at': clock.now(),
                         }])
 
     @classmethod
@@ -160,7 +159,7 @@ class Unsubscription(ModelSQL, ModelView):
                 ])
         if not stopped:
             return
-        cls.write(stopped, {'undone_at': dt.datetime.now()})
+        cls.write(stopped, {'undone_at': clock.now()})
         records = list({s.record for s in stopped if s.record})
         Record.write(records, {'blocked': False})
         if party:

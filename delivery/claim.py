@@ -11,7 +11,7 @@ from trytond.model import fields
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
-from .. import settings
+from .. import clock, settings
 from ..sql_expression import Unqualified
 
 # How many claims may end without a result before a row is worked on alone
@@ -38,7 +38,7 @@ class Backlog:
     def _where(self, table):
         pool = Pool()
         RecordActivity = pool.get('marketing.automation.record.activity')
-        now = dt.datetime.now()
+        now = clock.now()
         where = (table.state.in_(RecordActivity.pending)
             & ((table.lease == Null) | (table.lease <= now)))
         if self.ids_ is not None:
@@ -137,7 +137,7 @@ class Backlog:
         if transaction.database.has_select_for():
             For = transaction.database.get_select_for_skip_locked()
             query.for_ = For('UPDATE')
-        lease = dt.datetime.now() + dt.timedelta(seconds=settings.lease())
+        lease = clock.now() + dt.timedelta(seconds=settings.lease())
         cursor.execute(*table.update(
                 [table.lease, table.claims], [lease, claims + counted],
                 where=table.id.in_(query),

@@ -15,10 +15,10 @@ from trytond.model import fields
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
-from .. import schedule, settings
+from .. import clock, schedule, settings
 from ..exceptions import Failure, Outcome
 from ..sql_expression import SetConfig
-from ..transaction import retry
+from ..transaction import is_rehearsal, retry
 
 logger = logging.getLogger(__name__)
 # Stored for a row, gives up the claim and leaves the rest as it is
@@ -56,7 +56,7 @@ def store(results):
     table = RecordActivity.__table__()
     transaction = Transaction()
     cursor = transaction.connection.cursor()
-    now = dt.datetime.now().replace(microsecond=0)
+    now = clock.now().replace(microsecond=0)
     same = defaultdict(list)
     for id_, values in results.items():
         same[tuple(values.items())].append(id_)
@@ -101,6 +101,8 @@ class Recorder:
             logger.debug("connection lost", exc_info=True)
 
     def _commit(self, func, *args):
+        if is_rehearsal():
+            return func(Transaction().connection.cursor(), *args)
         if not self.transaction:
             # A statement by itself needs neither BEGIN nor COMMIT, but SQLite
             # has only one connection for all
@@ -128,7 +130,7 @@ class Recorder:
             ID: message.id,
             LINKS: message.links,
             NEXT: next_ or -1,
-            NOW: dt.datetime.now().replace(microsecond=0),
+            NOW: clock.now().replace(microsecond=0),
             }
         cursor.execute(sql, [values.get(p, p) for p in params])
         rows = cursor.fetchall()
@@ -161,7 +163,7 @@ class Recorder:
 
 def _again(record_activity):
     "Return the values of a row that is to be tried again, if not for too long"
-    now = dt.datetime.now().replace(microsecond=0)
+    now = clock.now().replace(microsecond=0)
     since = record_activity.tried_since or now
     attempts = (record_activity.attempts or 0) + 1
     if now - since >= dt.timedelta(hours=settings.retry_age()):
