@@ -98,6 +98,7 @@ class ClientTestCase(BrowserTestCase):
         self.open_menu(page, "Marketing", "Scenarios")
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
         self._wait_count(page, 3)
+        page.get_by_role('tab', name="Activities").click()
         self._add(page, "Third")
         dialog = page.locator('.modal-content:visible').last
         dialog.locator('textarea[name=email_template]').wait_for()
@@ -160,6 +161,7 @@ class ClientTestCase(BrowserTestCase):
         self.assertEqual(domain.input_value(), "[('name', '!=', None)]")
 
     def _check_tree(self, page):
+        page.get_by_role('tab', name="Activities").click()
         row = page.locator('tr:visible', has_text="First")
         row.locator('.expander').first.click()
         page.locator('tr:visible', has_text="Second").wait_for()
