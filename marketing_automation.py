@@ -7,20 +7,17 @@ from collections import defaultdict
 
 from sql import Null
 
-from trytond.i18n import gettext, ngettext
+from trytond.i18n import gettext
 from trytond.model import (
     DeactivableMixin, Index, ModelSQL, ModelView, Workflow, fields,
     sequence_ordered)
 from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If, TimeDelta
-from trytond.report import Report
 from trytond.transaction import Transaction, inactive_records
 
 from . import entry
 from .audience import Audience
-from .exceptions import (
-    ActivityError, ActivityPassedError, DelayWarning, FlowWarning,
-    ScenarioModelError)
+from .exceptions import ActivityError, ScenarioModelError
 from .mixin import MarketingAutomationMixin, own_company, party_of
 
 _scenario_locked = {
@@ -35,8 +32,6 @@ DELAY_UNITS = {
     'hours': dt.timedelta(hours=1),
     'minutes': dt.timedelta(minutes=1),
     }
-# Shorter delays are rarely what is meant
-SHORT_DELAY = dt.timedelta(hours=1)
 
 
 class Scenario(Workflow, ModelSQL, ModelView):
@@ -503,8 +498,6 @@ class Activity(
         for activity in activities:
             if not field_names or 'parent' in field_names:
                 activity.check_parent()
-            if not field_names or 'delay' in field_names:
-                activity.check_delay()
 
     def check_parent(self):
         parents = {self}
@@ -516,91 +509,6 @@ class Activity(
                         activity=self.rec_name))
             parents.add(parent)
             parent = parent.parent
-
-    def check_delay(self):
-        pool = Pool()
-        Warning = pool.get('res.user.warning')
-        if not self.delay or self.delay >= SHORT_DELAY:
-            return
-        key = Warning.format(f'short delay {self.delay}', [self])
-        if Warning.check(key):
-            raise DelayWarning(key, gettext(
-                    'marketing_automation.msg_activity_short_delay',
-                    activity=self.rec_name,
-                    delay=Report.format_timedelta(self.delay)))
-
-    @classmethod
-    def check_modification(
-            cls, mode, activities, values=None, external=False):
-        super().check_modification(
-            mode, activities, values=values, external=external)
-        if mode == 'delete':
-            cls._check_passed(activities)
-        elif mode == 'write' and values.keys() & {
-                'parent', 'event', 'negative', 'active'}:
-            for activity in activities:
-                activity._check_flow(values)
-
-    def _check_flow(self, values):
-        "Ask before records take another way"
-        changed = self._with(values)
-        lost = self.event and not changed.event and 'parent' in values
-        if lost:
-            self._ask_flow(
-                'marketing_automation.msg_activity_loses_event', values)
-        if self.scenario and self.scenario.state == 'running' and (
-                changed.active and not self._same_way(changed)):
-            self._ask_flow(
-                'marketing_automation.msg_activity_catches_up', values,
-                entry.Passed(changed).count())
-
-    def _with(self, values):
-        "Return a copy with the values, which is not stored"
-        pool = Pool()
-        copy = self.__class__(
-            id=self.id,
-            **{n: getattr(self, n)
-                for n in ['parent', 'event', 'negative', 'active']})
-        for name in ['event', 'negative', 'active']:
-            if name in values:
-                setattr(copy, name, values[name])
-        if 'parent' in values:
-            model, _, id_ = str(values['parent']).partition(',')
-            copy.parent = pool.get(model)(int(id_))
-        return copy
-
-    def _same_way(self, other):
-        return all(
-            getattr(self, n) == getattr(other, n)
-            for n in ['parent', 'event', 'negative', 'active'])
-
-    def _ask_flow(self, message, values, count=None):
-        pool = Pool()
-        Warning = pool.get('res.user.warning')
-        if count == 0:
-            return
-        key = Warning.format(f'{message} {sorted(values.items())}', [self])
-        if Warning.check(key):
-            if count is None:
-                text = gettext(message, activity=self.rec_name)
-            else:
-                text = ngettext(
-                    message, count, activity=self.rec_name, count=count)
-            raise FlowWarning(key, text)
-
-    @classmethod
-    def _check_passed(cls, activities):
-        pool = Pool()
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        passed = RecordActivity.search([
-                ('activity', 'in', [a.id for a in activities]),
-                ('state', '!=', 'waiting'),
-                ], limit=1)
-        if passed:
-            activity = passed[0].activity
-            raise ActivityPassedError(gettext(
-                    'marketing_automation.msg_activity_passed',
-                    activity=activity.rec_name))
 
     @classmethod
     def preprocess_values(cls, mode, values):
@@ -624,21 +532,10 @@ class Activity(
         super().on_modification(mode, activities, field_names=field_names)
         if mode == 'create' or (mode == 'write' and 'parent' in field_names):
             cls._set_scenario(activities)
-        if mode == 'create':
-            for activity in activities:
-                activity._check_new()
         if mode == 'write' and 'active' in field_names:
             RecordActivity.deactivate(
                 [a for a in activities if not a.active])
             RecordActivity.activate([a for a in activities if a.active])
-
-    def _check_new(self):
-        "Ask before records that are in already get the new activity"
-        if (self.active and self.scenario
-                and self.scenario.state == 'running'):
-            self._ask_flow(
-                'marketing_automation.msg_activity_catches_up', {},
-                entry.Passed(self).count())
 
     @classmethod
     def _set_scenario(cls, activities):
