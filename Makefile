@@ -3,11 +3,13 @@
 # terms.
 
 # PYTHON is the interpreter the virtual environment is made with, 3.10 or later
+# SERIES of Tryton, 8.0 or 8.2, each of them in an environment of its own
 # ARGS goes to the programs behind test, demo, benchmark and soak
 PYTHON ?= python3
+SERIES ?= 8.0
 ARGS ?=
 
-VENV = .venv
+VENV = .venv$(SERIES:8.0=)
 BIN = $(VENV)/bin
 RUN = $(BIN)/python -m trytond.modules.marketing_automation
 BUILD = .build
@@ -44,7 +46,8 @@ $(STAMP): setup.py pyproject.toml tryton.cfg requirements-dev.txt
 			|| $(PYTHON) -I -m venv --clear $(VENV) \
 			|| { echo "Install python3-venv or set PYTHON"; exit 1; } \
 		&& $(BIN)/python -I -m pip install -qq \
-			--editable ".[postgresql,test]" --requirement requirements-dev.txt \
+			--editable ".[postgresql,test]" "trytond == $(SERIES).*" \
+			--requirement requirements-dev.txt \
 		&& touch $@'
 
 client: $(STAMP)
@@ -85,5 +88,5 @@ soak: $(STAMP)
 	@$(RUN).tests.soak $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(BUILD) .hypothesis .tox build dist doc/_build *.egg-info
+	rm -rf .venv* $(BUILD) .hypothesis .tox build dist doc/_build *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

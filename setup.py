@@ -11,6 +11,8 @@ from setuptools import setup
 NAME = 'marketing_automation'
 PACKAGE = f'trytond.modules.{NAME}'
 PREFIX = 'trytond'
+# Of Tryton, 8.0 and 8.2, each with its own distributions
+SERIES = '>= 8.0, < 8.3'
 # Modules that are part of the server
 SERVER = {'ir', 'res'}
 # What the module needs at run time besides Python files
@@ -28,12 +30,10 @@ config.optionxform = str
 config.read(root / 'tryton.cfg', encoding='utf-8')
 info = config['tryton']
 version = info['version']
-major, minor = map(int, version.split('.')[:2])
 
 
 def require(name):
-    "Return the requirement of a distribution of the same series"
-    return f'{name} >= {major}.{minor}, < {major}.{minor + 1}'
+    return f'{name} {SERIES}'
 
 
 def modules(option):

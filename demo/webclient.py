@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tarfile
 
+from trytond import __series__
+
 from .environment import BUILD, LOG
 
 PACKAGE = 'tryton-sao'
-SERIES = '8.0'
-FOLDER = BUILD / f'{PACKAGE}-{SERIES}'
+FOLDER = BUILD / f'{PACKAGE}-{__series__}'
 CACHE = BUILD / 'npm'
 
 
@@ -39,7 +40,7 @@ def fetch():
 
 
 def _unpack(folder):
-    if not _npm(folder, 'pack', f'{PACKAGE}@{SERIES}'):
+    if not _npm(folder, 'pack', f'{PACKAGE}@{__series__}'):
         return False
     for archive in folder.glob('*.tgz'):
         with tarfile.open(archive) as tar:

@@ -16,6 +16,7 @@ from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 import trytond.config as config
+from trytond import __series__
 from trytond.pool import Pool
 from trytond.tests.test_tryton import DB_NAME, activate_module, drop_db
 from trytond.transaction import Transaction
@@ -26,7 +27,8 @@ __all__ = [
 
 CHROMIUM = os.environ.get('CHROMIUM', '/usr/bin/chromium')
 # Where make client puts it
-SAO = Path(__file__).resolve().parent.parent / '.build' / 'tryton-sao-8.0'
+SAO = (Path(__file__).resolve().parent.parent
+    / '.build' / f'tryton-sao-{__series__}')
 ARGUMENTS = [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update',
