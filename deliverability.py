@@ -9,7 +9,8 @@ from trytond.model import ModelView, fields
 from trytond.pool import PoolMeta
 from trytond.wizard import Button, StateView, Wizard
 
-from . import preview, settings
+from . import settings
+from .mail import sample
 from .mail.address import domain
 from .mail.header import sender_headers
 
@@ -62,7 +63,7 @@ def find(scenario):
     base = settings.automation_base()
     if not base.startswith('https://'):
         yield gettext('marketing_automation.msg_check_https', url=base)
-    record = preview.sample(scenario)
+    record = scenario.sample
     for activity in scenario.email_activities:
         yield from _sender(activity)
         yield from _address(activity)
@@ -112,7 +113,7 @@ def _address(activity):
 
 
 def _content(activity, record):
-    result = preview.preview(activity, record)
+    result = sample.preview(activity, record)
     size = len(result.html.encode())
     if size > GMAIL_SIZE:
         yield gettext(

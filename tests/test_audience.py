@@ -9,7 +9,7 @@ from unittest.mock import patch
 from trytond.modules.marketing_automation import pyson_source
 from trytond.modules.marketing_automation.exceptions import (
     DomainError, FilterError)
-from trytond.modules.marketing_automation.preview import preview
+from trytond.modules.marketing_automation.mail.sample import preview
 from trytond.pool import Pool
 from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction

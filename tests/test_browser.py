@@ -170,14 +170,15 @@ class ClientTestCase(BrowserTestCase):
     def _check_preview(self, page):
         "The preview follows the template before it is saved"
         template = page.locator('textarea[name=email_template]:visible')
-        frame = page.frame_locator('.form-document iframe')
+        shown = page.frame_locator('.form-document iframe')
+        frame = shown.frame_locator('iframe')
         frame.get_by_text("Hello Zoë").wait_for()
         template.fill(TEMPLATE.replace("Hello", "Good morning"))
         template.press('Tab')
         frame.get_by_text("Good morning Zoë").wait_for()
         template.fill(TEMPLATE.replace('record.name', 'record.nome'))
         template.press('Tab')
-        frame.get_by_text('no field "nome"').wait_for()
+        shown.get_by_text('no field "nome"').wait_for()
 
 
 class UnsubscribeTestCase(BrowserTestCase):

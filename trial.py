@@ -1,0 +1,247 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""The e-mail of any record to look at, and as a test in one's own inbox"""
+from trytond.i18n import gettext
+from trytond.model import ModelView, fields
+from trytond.model.fields.field import get_eval_fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Bool, Eval
+from trytond.transaction import Transaction
+from trytond.wizard import Button, StateTransition, StateView, Wizard
+
+from .exceptions import Failure, Outcome, PreviewError
+from .mail import sample
+from .mail.address import one_line, parse_address
+from .mail.message import Outbox
+from .mail.smtp import Relay
+from .preview import FILENAME, WIDTHS, binary, is_saved
+
+
+class ShowEmailMixin:
+    "The button that opens the wizard"
+    __slots__ = ()
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        has_email = cls._has_email()
+        cls._buttons['show_email'] = {
+            'invisible': ~has_email,
+            'icon': 'tryton-email',
+            'depends': sorted(get_eval_fields(has_email)),
+            }
+
+    @classmethod
+    def _has_email(cls):
+        "Return the PYSON that tells if there is an e-mail to show"
+        return Eval('activity_action') == 'send_email'
+
+    @classmethod
+    @ModelView.button_action('marketing_automation.wizard_preview')
+    def show_email(cls, records):
+        pass
+
+
+class Activity(ShowEmailMixin, metaclass=PoolMeta):
+    __name__ = 'marketing.automation.activity'
+
+    @classmethod
+    def _has_email(cls):
+        return Eval('action') == 'send_email'
+
+    @property
+    def shown_email(self):
+        "The activity, the record to show it for, and when it was sent"
+        return self, self.preview_record, None
+
+
+class RecordActivity(ShowEmailMixin, metaclass=PoolMeta):
+    __name__ = 'marketing.automation.record.activity'
+
+    @property
+    def shown_email(self):
+        sent_at = self.at if self.state == 'done' else None
+        return self.activity, self.record.record, sent_at
+
+
+class Email(ShowEmailMixin, metaclass=PoolMeta):
+    __name__ = 'ir.email'
+
+    @classmethod
+    def _has_email(cls):
+        return (
+            Bool(Eval('marketing_automation_activity'))
+            & Bool(Eval('marketing_automation_record')))
+
+    @property
+    def shown_email(self):
+        return (
+            self.marketing_automation_activity,
+            self.marketing_automation_record.record, self.at)
+
+
+class PreviewShow(ModelView):
+    __name__ = 'marketing.automation.preview'
+
+    activity = fields.Many2One(
+        'marketing.automation.activity', "Activity",
+        required=True, readonly=True)
+    record = fields.Reference(
+        "Record", selection='get_models',
+        help="For which record the e-mail is shown.")
+    language = fields.Many2One(
+        'ir.lang', "Language",
+        domain=[
+            ('translatable', '=', True),
+            ],
+        help="Leave empty for the language of the recipient.")
+    width = fields.Selection(
+        WIDTHS, "Width", required=True, sort=False,
+        help="How wide the e-mail is shown.")
+    title = fields.Char("Subject", readonly=True)
+    html = fields.Binary("E-mail", readonly=True, filename='name')
+    name = fields.Char("Name", readonly=True)
+    text = fields.Text("Plain Text", readonly=True)
+    address = fields.Char(
+        "Send Test To",
+        help="The e-mail address that gets a test e-mail.\n"
+        "Its links are not tracked and do not unsubscribe.")
+    notice = fields.Char(
+        "Notice", readonly=True,
+        states={
+            'invisible': ~Eval('notice'),
+            })
+
+    @classmethod
+    def default_width(cls):
+        return 'wide'
+
+    @fields.depends('activity')
+    def get_models(self):
+        pool = Pool()
+        Model = pool.get('ir.model')
+        Scenario = pool.get('marketing.automation.scenario')
+        if not self.activity:
+            return Scenario.get_models()
+        model = self.activity.scenario.model
+        return [(model, Model.get_name(model))]
+
+    @fields.depends('activity', 'record', 'language', 'width')
+    def on_change_record(self):
+        self.show()
+
+    @fields.depends(methods=['on_change_record'])
+    def on_change_language(self):
+        self.on_change_record()
+
+    @fields.depends(methods=['on_change_record'])
+    def on_change_width(self):
+        self.on_change_record()
+
+    def show(self):
+        if not self.activity:
+            return
+        preview = sample.preview(
+            self.activity, self.chosen_record, language=self.language_code)
+        self.title = preview.title
+        self.html = binary(preview.frame(self.width))
+        self.name = FILENAME
+        self.text = preview.text
+
+    @property
+    def chosen_record(self):
+        return self.record if is_saved(self.record) else None
+
+    @property
+    def language_code(self):
+        return self.language.code if self.language else None
+
+    def send(self):
+        "Send a test e-mail to the address"
+        if not self.chosen_record:
+            raise PreviewError(
+                gettext('marketing_automation.msg_preview_no_record'))
+        _, address = parse_address(self.address or '')
+        if not address:
+            raise PreviewError(gettext(
+                    'marketing_automation.msg_test_address',
+                    address=self.address or ''))
+        message = self._compose(address)
+        with Relay(sessions=1) as relay:
+            (_, result), = relay.deliver([message])
+        if result.kind != 'sent':
+            raise PreviewError(gettext(
+                    'marketing_automation.msg_test_failed',
+                    address=address, error=result))
+        return address
+
+    def _compose(self, address):
+        try:
+            draft = sample.compose(
+                self.activity, self.chosen_record, address,
+                language=self.language_code)
+            draft.title = one_line(gettext(
+                    'marketing_automation.msg_test_title',
+                    title=draft.title))
+            return sample.TestEnvelope(Outbox(), draft, {}).seal()
+        except (Failure, Outcome) as exception:
+            raise PreviewError(gettext(
+                    'marketing_automation.msg_test_composition',
+                    error=exception.detail or exception.reason)
+                ) from exception
+
+
+class PreviewWizard(Wizard):
+    __name__ = 'marketing.automation.preview'
+    start = StateView(
+        'marketing.automation.preview',
+        'marketing_automation.preview_view_form', [
+            Button("Close", 'end', 'tryton-close'),
+            Button(
+                "Send Test E-mail", 'send', 'tryton-send', default=True,
+                states={
+                    'readonly': ~Bool(Eval('address')),
+                    }),
+            ])
+    send = StateTransition()
+
+    def default_start(self, fields):
+        show = self.start if self._is_open else self._first()
+        show.show()
+        return {
+            'activity': show.activity.id,
+            'record': str(show.record) if show.chosen_record else None,
+            'language': show.language.id if show.language else None,
+            'width': show.width,
+            'address': show.address,
+            'notice': getattr(show, 'notice', None),
+            'title': show.title,
+            'html': show.html,
+            'name': show.name,
+            'text': show.text,
+            }
+
+    @property
+    def _is_open(self):
+        return bool(getattr(self.start, 'activity', None))
+
+    def _first(self):
+        pool = Pool()
+        Show = pool.get('marketing.automation.preview')
+        User = pool.get('res.user')
+        show = Show(language=None, width=Show.default_width())
+        show.address = User(Transaction().user).email
+        show.activity, show.record, sent_at = self.record.shown_email
+        changed_at = show.activity.write_date
+        if sent_at and changed_at and (
+                changed_at.replace(microsecond=0) > sent_at):
+            show.notice = gettext(
+                'marketing_automation.msg_preview_changed')
+        return show
+
+    def transition_send(self):
+        address = self.start.send()
+        self.start.notice = gettext(
+            'marketing_automation.msg_test_sent', address=address)
+        return 'start'
