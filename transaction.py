@@ -97,5 +97,8 @@ def _commit(func, *args):
 def _look(func, *args):
     if is_rehearsal():
         return _inline(func, *args)
-    with Transaction().new_transaction(readonly=True):
-        return func(*args)
+    with Transaction().new_transaction(readonly=True) as transaction:
+        result = func(*args)
+        # A rollback would throw away the prepared statements of psycopg
+        transaction.connection.commit()
+        return result
