@@ -144,7 +144,8 @@ class MailSlice(Slice):
 
     def _prepare(self):
         self.outbox = outbox = look(self._compose)
-        self.links = commit(self._get_links) if outbox.urls else {}
+        if urls := outbox.urls:
+            self.links = commit(self._get_links, urls)
         # Whatever has changed since, these have been sent
         self.sent = {
             id_ for id_, s in self.states.items() if s == 'delivered'}
@@ -191,16 +192,23 @@ class MailSlice(Slice):
 
     def _contexts(self):
         "Yield the contexts in which records are read with their ids"
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        default = Activity(self.activity).scenario.sending_company
-        for company, ids in self._group(
-                list(self.states),
-                lambda record: own_company(record.record) or default):
+        for company, ids in self._companies():
             with reading({'company': company}):
                 languages = self._group(ids, _language)
             for language, ids in languages:
                 yield {'company': company, 'language': language}, ids
+
+    def _companies(self):
+        "Return the ids grouped by company"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        scenario = Activity(self.activity).scenario
+        default = scenario.sending_company
+        if 'company' not in pool.get(scenario.model)._fields:
+            return [(default, list(self.states))]
+        return self._group(
+            list(self.states),
+            lambda record: own_company(record.record) or default)
 
     def _group(self, ids, key):
         "Return the ids grouped by the key of their records"
@@ -214,10 +222,11 @@ class MailSlice(Slice):
             groups[value].append(record_activity.id)
         return list(groups.items())
 
-    def _get_links(self):
+    @staticmethod
+    def _get_links(urls):
         pool = Pool()
         Link = pool.get('marketing.automation.link')
-        return Link.get_ids(self.outbox.urls)
+        return Link.get_ids(urls)
 
     # Delivery
 

@@ -41,15 +41,19 @@ class Placeholders:
         self.owner = owner
         self.is_tracked = is_tracked
         self.source = source
+        # {URL: (placeholder, what of it stands in the template)}
         self.links = {}
         self.nexts = {}
 
     @property
     def urls(self):
         "What of the URLs needs an id"
-        return {self.constant(u) for u in [*self.links, *self.nexts] if u}
+        return {
+            constant
+            for known in [self.links, self.nexts]
+            for _, constant in known.values() if constant}
 
-    def constant(self, url):
+    def _constant(self, url):
         """Return what of the URL stands in the template
 
         Only this is stored.  The rest may be personal, and would make a link
@@ -63,7 +67,7 @@ class Placeholders:
         return url[:end] + '…'
 
     def _is_too_long(self, url):
-        return len(url) > MAX_URL and self.constant(url) != url
+        return len(url) > MAX_URL and self._constant(url) != url
 
     def short(self, url):
         "Return the tracked form of the URL"
@@ -81,8 +85,11 @@ class Placeholders:
         return self._placeholder('unsubscribe', self.nexts, next_)
 
     def _placeholder(self, kind, known, url):
-        index = known.setdefault(url, len(known))
-        return f'https://{_nonce}.invalid/{self.owner}/{kind}/{index}'
+        if url not in known:
+            known[url] = (
+                f'https://{_nonce}.invalid/{self.owner}/{kind}/{len(known)}',
+                self._constant(url))
+        return known[url][0]
 
     def rewrite(self, stream):
         "Genshi filter that replaces the targets of links"

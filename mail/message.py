@@ -198,11 +198,11 @@ class Envelope:
         self.urls = {}
         for links in [draft.links, draft.content.common]:
             self.urls[links.owner, 'link'] = [
-                self._link_url(ids, u, links.constant(u))
-                for u in links.links]
+                self._link_url(ids, url, constant)
+                for url, (_, constant) in links.links.items()]
             self.urls[links.owner, 'unsubscribe'] = [
-                self._unsubscribe_url(ids, u, links.constant(u))
-                for u in links.nexts]
+                self._unsubscribe_url(ids, url, constant)
+                for url, (_, constant) in links.nexts.items()]
 
     def _link_url(self, ids, url, constant):
         link = ids[self.draft.activity, constant]
