@@ -25,6 +25,8 @@ class Cron(metaclass=PoolMeta):
                     "Do Marketing Activities"),
                 ('marketing.automation.hit|clean',
                     "Forget Old Marketing Hits"),
+                ('ir.email|forget_marketing',
+                    "Forget What Old Marketing E-mails Said"),
                 ])
         cls._notifications.add('marketing.automation.scenario|trigger')
 
@@ -54,7 +56,8 @@ class Email(metaclass=PoolMeta):
         """File sent e-mails, in two statements
 
         emails -- list of dictionaries of column values, with the address of
-                  the only recipient as address
+                  the only recipient as address and what is kept of the
+                  content: its sender and its draft
         """
         pool = Pool()
         Address = pool.get('ir.email.address')

@@ -112,6 +112,12 @@ def hit_age():
             SECTION, 'automation_hit_age', default=365))
 
 
+def content_age():
+    "Return after how many days what e-mails said is forgotten, 0 at once"
+    return max(0, config.getint(
+            SECTION, 'automation_content_age', default=365))
+
+
 def address():
     "Return the postal address to show when no company gives one, or None"
     return config.get(SECTION, 'automation_address')

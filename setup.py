@@ -107,6 +107,7 @@ setup(
         'lxml',
         'mrml',
         'werkzeug',
+        'zstandard',
         ],
     extras_require={
         'postgresql': ['psycopg[binary,pool] >= 3.2'],

@@ -4,7 +4,6 @@
 """The e-mail of any record to look at, and as a test in one's own inbox"""
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
-from trytond.model.fields.field import get_eval_fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.transaction import Transaction
@@ -18,67 +17,22 @@ from .mail.smtp import Relay
 from .preview import FILENAME, WIDTHS, binary, is_saved
 
 
-class ShowEmailMixin:
-    "The button that opens the wizard"
-    __slots__ = ()
+class Activity(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.activity'
 
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        has_email = cls._has_email()
         cls._buttons['show_email'] = {
-            'invisible': ~has_email,
+            'invisible': Eval('action') != 'send_email',
             'icon': 'tryton-email',
-            'depends': sorted(get_eval_fields(has_email)),
+            'depends': ['action'],
             }
 
     @classmethod
-    def _has_email(cls):
-        "Return the PYSON that tells if there is an e-mail to show"
-        return Eval('activity_action') == 'send_email'
-
-    @classmethod
     @ModelView.button_action('marketing_automation.wizard_preview')
-    def show_email(cls, records):
+    def show_email(cls, activities):
         pass
-
-
-class Activity(ShowEmailMixin, metaclass=PoolMeta):
-    __name__ = 'marketing.automation.activity'
-
-    @classmethod
-    def _has_email(cls):
-        return Eval('action') == 'send_email'
-
-    @property
-    def shown_email(self):
-        "The activity, the record to show it for, and when it was sent"
-        return self, self.preview_record, None
-
-
-class RecordActivity(ShowEmailMixin, metaclass=PoolMeta):
-    __name__ = 'marketing.automation.record.activity'
-
-    @property
-    def shown_email(self):
-        sent_at = self.at if self.state == 'done' else None
-        return self.activity, self.record.record, sent_at
-
-
-class Email(ShowEmailMixin, metaclass=PoolMeta):
-    __name__ = 'ir.email'
-
-    @classmethod
-    def _has_email(cls):
-        return (
-            Bool(Eval('marketing_automation_activity'))
-            & Bool(Eval('marketing_automation_record')))
-
-    @property
-    def shown_email(self):
-        return (
-            self.marketing_automation_activity,
-            self.marketing_automation_record.record, self.at)
 
 
 class PreviewShow(ModelView):
@@ -232,12 +186,8 @@ class PreviewWizard(Wizard):
         User = pool.get('res.user')
         show = Show(language=None, width=Show.default_width())
         show.address = User(Transaction().user).email
-        show.activity, show.record, sent_at = self.record.shown_email
-        changed_at = show.activity.write_date
-        if sent_at and changed_at and (
-                changed_at.replace(microsecond=0) > sent_at):
-            show.notice = gettext(
-                'marketing_automation.msg_preview_changed')
+        show.activity = self.record
+        show.record = self.record.preview_record
         return show
 
     def transition_send(self):

@@ -9,17 +9,19 @@ takes time once: the serializer, the conversion of MJML and of HTML to plain
 text.  Each message fills in its values.
 """
 import re
+from html import escape as escape_html
 from threading import Lock
 
 from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
-from genshi.core import START, TEXT, escape
+from genshi.core import START, TEXT, Attrs, escape
 
 from trytond.i18n import gettext
 
 from ..exceptions import Failure
 from ..template import Static, limited, serialize
 from .converter import ConversionError, html_to_text, mjml_to_html
+from .link import substitute
 
 FIRST_MARK = 0xF0000  # Supplementary Private Use Area-A
 MAX_MARKS = 1000
@@ -41,12 +43,13 @@ class Content:
 
     def __init__(self, chunks, own, is_mjml=False):
         options = type(own), own.is_tracked, is_mjml
-        shape, self.values = _lay_out(chunks, own)
+        self._own, self._options = own, options
+        self._shape, self.values = _lay_out(chunks, own)
         try:
-            self._skeleton = _skeleton(shape, *options)
+            self._skeleton = _skeleton(self._shape, *options)
         except _Collision:
-            shape, self.values = _lay_out(chunks, own, max_marks=0)
-            self._skeleton = _skeleton(shape, *options)
+            self._shape, self.values = _lay_out(chunks, own, max_marks=0)
+            self._skeleton = _skeleton(self._shape, *options)
         if self._skeleton.failure:
             raise self._skeleton.failure
         self.html = limited(_fill(
@@ -67,6 +70,27 @@ class Content:
         if text.failure:
             raise text.failure
         return _fill(text.parts, self.values)
+
+    @property
+    def targets(self):
+        "Where the links lead, as substitute takes it"
+        return {**self._own.targets, **self.common.targets}
+
+    @property
+    def readable(self):
+        "HTML and text whose links lead straight to their targets"
+        return (
+            substitute(self.html, self.targets, escape_html),
+            substitute(self.text, self.targets, str))
+
+    def impersonal(self, source):
+        """Return a Content with nothing of the record in it
+
+        source -- the template with plain characters
+        """
+        shape = [_impersonal(c, source) for c in self._shape if c]
+        class_, is_tracked, is_mjml = self._options
+        return Content(shape, class_('own', is_tracked), is_mjml)
 
 
 class _Collision(Exception):
@@ -108,6 +132,19 @@ def _event(chunk, own):
         _, data, _ = own.start(chunk)
         types = tuple(type(v) for _, v in data[1])
     return kind, data, types
+
+
+def _impersonal(event, source):
+    "Return the event without what does not stand in the template"
+    if type(event) is Static:
+        return event
+    kind, data, _ = event
+    if kind is START:
+        tag, attrs = data
+        data = tag, Attrs((n, v) for n, v in attrs if v in source)
+    elif isinstance(data, str) and data not in source:
+        data = ''
+    return kind, data, None
 
 
 class _Skeleton:

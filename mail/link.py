@@ -53,6 +53,14 @@ class Placeholders:
             for known in [self.links, self.nexts]
             for _, constant in known.values() if constant}
 
+    @property
+    def targets(self):
+        "Where the links lead, for whom nothing is to count or unsubscribe"
+        return {
+            (self.owner, 'link'): list(self.links),
+            (self.owner, 'unsubscribe'): [u or '#' for u in self.nexts],
+            }
+
     def _constant(self, url):
         """Return what of the URL stands in the template
 

@@ -72,7 +72,7 @@ class Message:
     sender, recipient -- addresses of the envelope
     data -- bytes of the message
     links -- how many tracked links it has
-    archive -- dictionary of the values of the ir.email that files it
+    archive -- dictionary of what ir.email.file_marketing takes of it
     cancelled -- it must not be sent any more
     """
     __slots__ = (
@@ -123,7 +123,7 @@ class Draft:
 
     def render(self, activity, record):
         "Render title and template of the activity for the record proxy"
-        source = activity.email_template
+        source = self.template = activity.email_template
         context = template_context(record, self.links.short)
         if 'sender_address' in source + activity.email_title:
             context['sender_address'] = postal_address(unwrap(record))
@@ -305,7 +305,9 @@ class Envelope:
             'resource': draft.resource,
             'recipients': str(msg['To']),
             'address': draft.address,
-            'subject': str(msg['Subject']),
+            'subject': substitute(draft.title, draft.content.targets, str),
+            'sender': str(msg['From']),
+            'draft': draft,
             'message_id': str(msg['Message-ID']),
             'marketing_automation_activity': draft.activity,
             'marketing_automation_record': draft.record,

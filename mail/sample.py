@@ -141,11 +141,11 @@ def compose(activity, record, address=None, language=None):
     pool = Pool()
     context = reading_context(activity, record, language)
     activity = activity.in_language(context['language'])
-    scope = _scope(record)
+    access = scope(record)
     with Transaction().set_context(context):
         record = pool.get(record.__name__)(record.id)
         draft = SampleDraft(activity, record, address)
-        draft.render(activity, scope.proxy(record))
+        draft.render(activity, access.proxy(record))
     return draft
 
 
@@ -161,7 +161,7 @@ def reading_context(activity, record, language=None):
     return context
 
 
-def _scope(record):
+def scope(record):
     "Return the scope of what marketing and the user may read of the record"
     pool = Pool()
     User = pool.get('res.user')

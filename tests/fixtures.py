@@ -8,6 +8,8 @@ The functions create in the current transaction, values are those of fields.
 import datetime as dt
 
 from trytond.modules.marketing_automation import signature
+from trytond.modules.marketing_automation.condition import Scopes
+from trytond.modules.marketing_automation.mail.message import Draft
 from trytond.pool import Pool
 from trytond.tests.test_tryton import TestCase, activate_module, drop_db
 from trytond.transaction import Transaction
@@ -106,6 +108,9 @@ def create_hit(record_activity, link=None, **values):
 def file_email(record, activity, name, address):
     "File the e-mail that the record got"
     Email = Pool().get('ir.email')
+    step, = record.activities
+    draft = Draft(activity, step, record.record, record.party)
+    draft.render(activity, Scopes().get(record.record).proxy(record.record))
     Email.file_marketing([{
                 'resource': str(record.record),
                 'recipients': f'{name} <{address}>',
@@ -114,6 +119,8 @@ def file_email(record, activity, name, address):
                 'message_id': f'<{record.id}@example.com>',
                 'marketing_automation_activity': activity.id,
                 'marketing_automation_record': record.id,
+                'sender': "Shop",
+                'draft': draft,
                 }])
 
 

@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ['delivery', 'mail', 'template']
 LANGUAGES = ['de', 'es', 'fr']
 # Models that nobody reads
-SECRET = {'marketing.automation.configuration'}
+SECRET = {
+    'marketing.automation.configuration',
+    'marketing.automation.sent_email.dictionary',
+    }
 _placeholder = re.compile(r'%\((\w+)\)[sd]|%%|\$\{[^}]*\}')
 
 
