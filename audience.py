@@ -130,6 +130,16 @@ class Scenario(metaclass=PoolMeta):
             ('marketing_scenario_unsubscribed', '=', self.id or -1),
             ]
 
+    def refusing(self, parties):
+        "Return the set of those ids of parties that do not want its e-mails"
+        pool = Pool()
+        Party = pool.get('party.party')
+        with inactive_records():
+            return set(map(int, Party.search([
+                            ('id', 'in', list(parties)),
+                            ['OR', *self.refusals],
+                            ], order=[])))
+
     @property
     def matching_domain(self):
         "The domain of the matching records, for clients"

@@ -7,6 +7,8 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
+from .mixin import own_company
+
 
 class Scenario(metaclass=PoolMeta):
     __name__ = 'marketing.automation.scenario'
@@ -31,3 +33,12 @@ class Scenario(metaclass=PoolMeta):
             return self.company.id
         companies = Company.search([], limit=2)
         return companies[0].id if len(companies) == 1 else None
+
+    def sender_address(self, record):
+        pool = Pool()
+        Company = pool.get('company.company')
+        if company := own_company(record) or self.sending_company:
+            party = Company(company).party
+            if address := party.address_get():
+                return '\n'.join([party.rec_name, address.full_address])
+        return super().sender_address(record)

@@ -13,7 +13,7 @@ from trytond.transaction import Transaction
 
 from .exceptions import Outcome
 from .mail.address import comparable, spellings
-from .mail.message import check_consent, recipient
+from .mail.message import recipient
 
 
 class Scenario(metaclass=PoolMeta):
@@ -71,12 +71,12 @@ class Scenario(metaclass=PoolMeta):
         pool = Pool()
         Party = pool.get('party.party')
         first = defaultdict(list)
-        getting = list(self._getting(activity, parties))
+        refusing = self.refusing(parties)
+        getting = list(self._getting(activity, parties - refusing))
         # Read together what is known of them
         parties = Party.browse([p for _, p in getting])
         for (record, _), party in zip(getting, parties):
             try:
-                check_consent(self, party)
                 _, address = recipient(activity, party)
             except Outcome:
                 continue

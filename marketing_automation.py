@@ -15,10 +15,12 @@ from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If, TimeDelta
 from trytond.transaction import Transaction, inactive_records
 
-from . import entry
+from . import entry, settings
+from .access import report_helpers
 from .audience import Audience
 from .exceptions import ActivityError, ScenarioModelError
 from .mixin import MarketingAutomationMixin, own_company, party_of
+from .template import DATETIME
 
 _scenario_locked = {
     'readonly': Eval('state', 'draft') == 'running',
@@ -214,6 +216,10 @@ class Scenario(Workflow, ModelSQL, ModelView):
     @property
     def sending_company(self):
         "The id of the company that sends if records have none, or None"
+
+    def sender_address(self, record):
+        "Return the postal address of who sends to the record, on some lines"
+        return settings.address() or ''
 
     def reading_context(self, record):
         """Return the context in which the record is read
@@ -591,6 +597,24 @@ class Activity(
         else:
             RecordActivity = record_activity.__class__
             RecordActivity.do([record_activity])
+
+    def email_context(self, record=None):
+        """Return {name: value} of what title and template can name
+
+        record -- the marketing.automation.record, which need not be stored;
+            without it, only the names count
+        """
+        context = {
+            'record': record and record.record,
+            'datetime': DATETIME,
+            'sender_address': '',
+            **report_helpers(),
+            }
+        if record and 'sender_address' in (
+                self.email_title + self.email_template):
+            context['sender_address'] = record.scenario.sender_address(
+                record.record)
+        return context
 
     def email_recipient(self, party):
         "Return the contact mechanism to which the party gets e-mails"

@@ -125,7 +125,8 @@ class Activity(metaclass=PoolMeta):
         except TemplateSyntaxError as exception:
             self._template_error(
                 field, explain(exception), exception)
-        for name in sorted(template.names - message.NAMES):
+        names = {'short', *self.email_context()}
+        for name in sorted(template.names - names):
             self._template_error(field, gettext(
                     'marketing_automation.msg_unknown_variable', name=name))
         Model = self.target_model

@@ -107,11 +107,12 @@ class Parts:
         self.outbox.base = BASE
         self.outbox.host = 'example.com'
         self.activity = SimpleNamespace(
-            id=1, email_title=TITLE, email_template=NEWSLETTER.read_text())
+            id=1, email_title=TITLE, email_template=NEWSLETTER.read_text(),
+            email_context=lambda record: {'record': record})
 
     def send(self, i):
         draft = self._draft(i)
-        draft.render(self.activity, self._record(i))
+        draft.render(self.activity, self._record(i), None)
         ids = {(1, url): n for n, url in enumerate(draft.urls)}
         result, _ = self.session.send(self.outbox.seal(draft, ids))
         assert result.kind == 'sent', str(result)

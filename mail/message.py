@@ -19,13 +19,12 @@ from trytond.transaction import Transaction
 from trytond.wsgi import Base64Converter
 
 from .. import settings, signature
-from ..access import report_helpers, unwrap
 from ..condition import Scopes
 from ..exceptions import Failure, Skip, explain
 from ..mixin import party_of
 from ..template import (
-    DATETIME, TemplateRenderError, TemplateSyntaxError, compile_markup,
-    compile_text)
+    TemplateRenderError, TemplateSyntaxError, compile_markup, compile_text)
+from ..template.values import Guarded
 from .address import domain, is_address, one_line, to_ascii
 from .content import CACHE, Content, is_mjml, kept
 from .header import (
@@ -44,8 +43,6 @@ def _boundary():
 BOUNDARY = _boundary()
 _body_end = re.compile('</body', re.IGNORECASE)
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
-NAMES = {
-    'record', 'short', 'datetime', 'sender_address', *report_helpers()}
 
 _plain = lru_cache(16)(unescape)
 
@@ -121,17 +118,23 @@ class Draft:
         "The URLs of tracked links"
         return {*self.links.links, *self.content.common.links}
 
-    def render(self, activity, record):
-        "Render title and template of the activity for the record proxy"
+    def render(self, activity, record, scope):
+        """Render title and template of the activity for the record
+
+        scope -- the AccessScope of what may be shown
+        """
         source = self.template = activity.email_template
-        context = template_context(record, self.links.short)
-        if 'sender_address' in source + activity.email_title:
-            context['sender_address'] = postal_address(unwrap(record))
         with _explained():
-            self.title = one_line(
-                text(activity.email_title).render(context))
+            title, template = text(activity.email_title), markup(source)
+            names = title.names | template.names
+            context = {
+                name: _confined(value, scope)
+                for name, value in activity.email_context(record).items()
+                if name in names}
+            context['short'] = self.links.short
+            self.title = one_line(title.render(context))
             self.content = Content(
-                markup(source).chunks(context), self.links, is_mjml(source))
+                template.chunks(context), self.links, is_mjml(source))
         self._check()
 
     def _check(self):
@@ -158,6 +161,7 @@ class Outbox:
         self.base = urljoin(settings.automation_base(), f'm/{database}/')
         self.host = settings.host()
         self.scopes = Scopes()
+        self._refusing = {}  # id of a party: whether it wants no e-mails
 
     def compose(self, activity, record_activity):
         "Add the e-mail of the activity for the record"
@@ -169,10 +173,21 @@ class Outbox:
             raise Skip('no_party')
         if not party.active:
             raise Skip('inactive')
-        check_consent(activity.scenario, party)
+        if self._refuses(activity.scenario, party):
+            raise Skip('unsubscribed')
         draft = Draft(activity, record_activity, record, party)
-        draft.render(activity, self.scopes.get(record).proxy(record))
+        draft.render(
+            activity, record_activity.record, self.scopes.get(record))
         self.drafts.append(draft)
+
+    def _refuses(self, scenario, party):
+        "Return if the party wants no e-mails of the scenario"
+        if party.id not in self._refusing:
+            # What is read together is asked together
+            ids = {party.id, *party._ids}
+            refusing = scenario.refusing(ids)
+            self._refusing.update((id_, id_ in refusing) for id_ in ids)
+        return self._refusing[party.id]
 
     @property
     def urls(self):
@@ -314,13 +329,6 @@ class Envelope:
             }
 
 
-def check_consent(scenario, party):
-    "Raise Skip if the party does not want e-mails of the scenario"
-    if (party.marketing_unsubscribed
-            or scenario in party.marketing_scenario_unsubscribed):
-        raise Skip('unsubscribed')
-
-
 def recipient(activity, party):
     "Return the name and the address (ASCII domain) of the party"
     mechanism = activity.email_recipient(party)
@@ -356,32 +364,8 @@ def _explained():
         raise Failure('template', explain(exception)) from exception
 
 
-def template_context(record, short):
-    "Return what a template can name"
-    return {
-        'record': record,
-        'short': short,
-        'datetime': DATETIME,
-        'sender_address': '',
-        **report_helpers(),
-        }
-
-
-def postal_address(record):
-    """Return the postal address of who sends, on several lines
-
-    It is the address of the company of the record, or of the only company.
-    """
-    pool = Pool()
-    company = getattr(record, 'company', None)
-    if not company:
-        try:
-            Company = pool.get('company.company')
-        except KeyError:
-            return settings.address() or ''
-        companies = Company.search([], limit=2)
-        company = companies[0] if len(companies) == 1 else None
-    address = company.party.address_get() if company else None
-    if not address:
-        return settings.address() or ''
-    return '\n'.join([company.party.rec_name, address.full_address])
+def _confined(value, scope):
+    "Return what a template gets of the value, which the scope allows"
+    if callable(value) or isinstance(value, Guarded):
+        return value
+    return scope.wrap(value)

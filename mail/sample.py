@@ -139,13 +139,15 @@ def compose(activity, record, address=None, language=None):
     it is when the e-mail is sent.
     """
     pool = Pool()
+    Record = pool.get('marketing.automation.record')
     context = reading_context(activity, record, language)
     activity = activity.in_language(context['language'])
     access = scope(record)
     with Transaction().set_context(context):
         record = pool.get(record.__name__)(record.id)
         draft = SampleDraft(activity, record, address)
-        draft.render(activity, access.proxy(record))
+        draft.render(
+            activity, Record(scenario=activity.root, record=record), access)
     return draft
 
 

@@ -110,7 +110,7 @@ def file_email(record, activity, name, address):
     Email = Pool().get('ir.email')
     step, = record.activities
     draft = Draft(activity, step, record.record, record.party)
-    draft.render(activity, Scopes().get(record.record).proxy(record.record))
+    draft.render(activity, record, Scopes().get(record.record))
     Email.file_marketing([{
                 'resource': str(record.record),
                 'recipients': f'{name} <{address}>',

@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
+from trytond.modules.company.tests import create_company
 from trytond.modules.marketing_automation import signature
-from trytond.modules.marketing_automation.exceptions import Failure, Skip
+from trytond.modules.marketing_automation.exceptions import (
+    Failure, Skip, TemplateError)
 from trytond.modules.marketing_automation.mail import message
 from trytond.modules.marketing_automation.mail.address import (
     one_line, parse_address)
@@ -223,6 +225,76 @@ class MessageTestCase(ComposedTestCase):
         configure('marketing', automation_address="Main Street 1")
         msg = self._message(BODY % '<p/>', title="From ${sender_address}")
         self.assertEqual(msg['Subject'], "From Main Street 1")
+
+    def _extend(self):
+        "Let templates name the voucher, the friend and a function"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+
+        class Extended(Activity):
+            __slots__ = ()
+            __name__ = Activity.__name__
+
+            def email_context(self, record=None):
+                context = super().email_context(record)
+                context['voucher'] = f'V{record.id}' if record else ''
+                context['friend'] = record and record.record
+                context['twice'] = lambda text: 2 * text
+                return context
+
+        pool.add(Extended, type='model')
+        self.addCleanup(pool.add, Activity, type='model')
+
+    @with_transaction()
+    def test_context_extended(self):
+        "Test templates name what another module adds to the context"
+        self._extend()
+        record_activity = self._record_activity(
+            BODY % "<p>${voucher} ${friend.name} ${twice('ab')}</p>",
+            title="${voucher}")
+        msg = message_from_bytes(
+            self._compose(record_activity).data, policy=email.policy.default)
+        voucher = f'V{record_activity.record.id}'
+        self.assertEqual(msg['Subject'], voucher)
+        self.assertIn(
+            f'<p>{voucher} Name abab</p>',
+            msg.get_body(('html',)).get_content())
+
+    @with_transaction()
+    def test_context_confined(self):
+        "Test a record of the context is read as the others are"
+        self._extend()
+        with self.assertRaises(Failure):
+            self._message(BODY % '<p>${friend.create_uid.login}</p>')
+
+    @with_transaction()
+    def test_context_unknown(self):
+        "Test a name that nobody adds is refused when it is saved"
+        for extend in [lambda: None, self._extend]:
+            extend()
+            with self.assertRaises(TemplateError):
+                create_email(email_title="${vouchers}")
+
+    @with_transaction()
+    def test_refusals_extended(self):
+        "Test who must not enter any more does not get the e-mail either"
+        pool = Pool()
+        Scenario = pool.get('marketing.automation.scenario')
+
+        class Extended(Scenario):
+            __slots__ = ()
+            __name__ = Scenario.__name__
+
+            @property
+            def refusals(self):
+                return super().refusals + [('name', 'like', "No%")]
+
+        pool.add(Extended, type='model')
+        self.addCleanup(pool.add, Scenario, type='model')
+        self._message(BODY % '<p/>', name="Yes")
+        with self.assertRaises(Skip) as caught:
+            self._message(BODY % '<p/>', name="No")
+        self.assertEqual(caught.exception.reason, 'unsubscribed')
 
     @with_transaction()
     def test_unstorable(self):
@@ -531,6 +603,32 @@ class MessageTestCase(ComposedTestCase):
                     self._message(template, title=title)
                 self.assertEqual(context.exception.reason, 'template')
                 self.assertTrue(context.exception.detail)
+
+
+class CompanyTestCase(ComposedTestCase):
+    "Test e-mails of several companies"
+    modules = ['marketing_automation', 'company']
+
+    @with_transaction()
+    def test_sender_address(self):
+        "Test the address is that of the company of the scenario"
+        pool = Pool()
+        Address = pool.get('party.address')
+        configure('marketing', automation_address="Main Street 1")
+        companies = [create_company(n) for n in ["First", "Second"]]
+        Address.write(
+            [a for c in companies for a in c.party.addresses],
+            {'street': "Way"})
+        for company, expected in [
+                (companies[0].id, "First Way"),
+                (companies[1].id, "Second Way"),
+                (None, "Main Street 1")]:
+            with self.subTest(expected=expected):
+                msg = self._message(
+                    BODY % '<p>${sender_address}</p>',
+                    scenario={'company': company})
+                self.assertIn(expected, ' '.join(
+                        msg.get_body(('plain',)).get_content().split()))
 
 
 class StandardTestCase(ComposedTestCase):
