@@ -488,7 +488,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
                 if child.negative:
                     cls._cancel(child, records)
                 else:
-                    late = cls._settled(child, records)
+                    late = cls.settled(child, records)
                     cls.plan(
                         child, [r for r in records if r not in late],
                         clock.now())
@@ -508,7 +508,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             if a.event == activity.event and a.negative]
 
     @classmethod
-    def _settled(cls, activity, records):
+    def settled(cls, activity, records):
         "Return the set of those records for which the event comes too late"
         ids = cls.settled_by(activity)
         table = cls.__table__()

@@ -1,0 +1,110 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""A marketer tries a scenario in the web client before it is run"""
+import datetime as dt
+
+from trytond.pool import Pool
+from trytond.tests.test_tryton import DB_NAME
+from trytond.transaction import Transaction
+
+from .browser import BrowserTestCase
+from .fixtures import (
+    create_email, create_marketer, create_party, create_scenario)
+
+DAY = dt.timedelta(days=1)
+LINKED = (
+    '<html><body><h1>%s</h1><p>Hello ${record.name}, have a look at our '
+    '<a href="https://example.org/">novelties</a>.</p>'
+    '<p><a href="unsubscribe">Unsubscribe</a></p></body></html>')
+KEPT = ['record', 'record.activity', 'hit', 'link', 'unsubscription']
+WINDOW = {'width': 1280, 'height': 800}
+
+
+class TryingTestCase(BrowserTestCase):
+    "Test to rehearse"
+    with_client = True
+
+    @classmethod
+    def prepare(cls):
+        create_marketer(name="Marketing User", password=cls.password)
+        for name in ["Zoë", "Bob"]:
+            create_party(name, f'{name[0]}@example.com'.lower())
+        scenario = create_scenario(
+            name="Welcome", domain='[["name", "in", ["Zoë", "Bob"]]]')
+        welcome = cls._email(scenario, "Welcome")
+        guide = cls._email(
+            welcome, "Guide", event='email_opened', delay=2 * DAY)
+        cls._email(guide, "Offer", event='email_clicked', delay=1 * DAY)
+        cls._email(
+            welcome, "Reminder", event='email_opened', negative=True,
+            delay=3 * DAY)
+
+    @staticmethod
+    def _email(parent, name, **values):
+        return create_email(
+            parent, name=name, email_title=f"{name} for ${{record.name}}",
+            email_template=LINKED % name, **values)
+
+    def test_rehearsal(self):
+        "Test to rehearse a scenario both ways, by clicking"
+        self.browse(self._rehearse, viewport=WINDOW)
+        with Transaction().start(DB_NAME, 0, readonly=True):
+            pool = Pool()
+            for name in KEPT:
+                Model = pool.get(f'marketing.automation.{name}')
+                self.assertEqual(Model.search([], count=True), 0)
+            Email = pool.get('ir.email')
+            self.assertEqual(Email.search([], count=True), 0)
+
+    def _rehearse(self, page, url):
+        errors = []
+        page.on('pageerror', lambda error: errors.append(error))
+        self.login(page, url)
+        self.open_menu(page, "Marketing", "Scenarios")
+        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        page.get_by_role('button', name="Rehearse", exact=True).click()
+        dialog = page.locator('.wizard-dialog:visible')
+        self._see(dialog, "The record enters the scenario.")
+        self.shoot(page, 'begun')
+
+        self._click(dialog, "Next Step")
+        self._see(dialog, "The e-mail is sent to")
+        frame = dialog.frame_locator(
+            '.form-document iframe').frame_locator('iframe')
+        frame.get_by_role('heading', name="Welcome").wait_for()
+        self.shoot(page, 'sent')
+        self._click(dialog, "Opened")
+        self._see(dialog, "Cancelled because the event has happened.")
+        self._click(dialog, "Next Step")
+        frame.get_by_role('heading', name="Guide").wait_for()
+        self._click(dialog, "Clicked")
+        self._see(dialog, "A link of the e-mail is followed.")
+        self._click(dialog, "Next Step")
+        frame.get_by_role('heading', name="Offer").wait_for()
+        self.shoot(page, 'opened')
+
+        self._click(dialog, "Start Over")
+        self._see(dialog, "Is due.")
+        number = dialog.locator('input[name=wait_number]:visible')
+        # Another input takes its place while it has the focus
+        number.click()
+        number.fill('3')
+        number.press('Tab')
+        self._click(dialog, "Wait")
+        frame.get_by_role('heading', name="Reminder").wait_for()
+        self._see(dialog, "Waits 3d for the e-mail to be opened.")
+        self.shoot(page, 'not_opened')
+        self._click(dialog, "Unsubscribed")
+        self._see(dialog, "The recipient unsubscribes.")
+        self._click(dialog, "Close")
+        page.locator('.modal-backdrop').wait_for(state='detached')
+        self.assertFalse(errors)
+
+    @staticmethod
+    def _see(dialog, text):
+        dialog.get_by_text(text).first.wait_for()
+
+    @staticmethod
+    def _click(dialog, name):
+        dialog.get_by_role('button', name=name, exact=True).click()
