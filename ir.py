@@ -3,6 +3,7 @@
 # terms.
 
 import datetime as dt
+import json
 
 from trytond.model import fields
 from trytond.pool import Pool, PoolMeta
@@ -29,6 +30,22 @@ class Cron(metaclass=PoolMeta):
                     "Forget What Old Marketing E-mails Said"),
                 ])
         cls._notifications.add('marketing.automation.scenario|trigger')
+
+
+class ViewTreeState(metaclass=PoolMeta):
+    __name__ = 'ir.ui.view_tree_state'
+
+    @classmethod
+    def get(cls, model, domain, child_name):
+        "Show whole trees of activities until the user has closed a branch"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        nodes, selected = super().get(model, domain, child_name)
+        if model == Activity.__name__ and nodes == cls.default_nodes():
+            for clause in json.loads(domain):
+                if clause[0] == 'parent':
+                    nodes = json.dumps(Activity.expanded_paths(clause[-1]))
+        return nodes, selected
 
 
 class Email(metaclass=PoolMeta):

@@ -162,10 +162,8 @@ class ClientTestCase(BrowserTestCase):
 
     def _check_tree(self, page):
         page.get_by_role('tab', name="Activities").click()
-        row = page.locator('tr:visible', has_text="First")
-        row.locator('.expander').first.click()
-        page.locator('tr:visible', has_text="Second").wait_for()
-        row.locator('td', has_text="First").first.dblclick()
+        page.locator('td:visible', has_text="opened: send “Second”").wait_for()
+        page.locator('td:visible', has_text="send “First”").first.dblclick()
 
     def _check_preview(self, page):
         "The preview follows the template before it is saved"

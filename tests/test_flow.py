@@ -1,0 +1,119 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+import datetime as dt
+import json
+
+from trytond.pool import Pool
+from trytond.tests.test_tryton import with_transaction
+from trytond.transaction import Transaction
+
+from .fixtures import (
+    DatabaseTestCase, create_activity, create_email, create_scenario, forget)
+
+DAY = dt.timedelta(days=1)
+
+
+class FlowTestCase(DatabaseTestCase):
+    "Test the tree of a scenario as people read and build it"
+
+    @with_transaction()
+    def test_sentence(self):
+        "Test the sentence of an activity"
+        welcome = create_email(name="Welcome")
+        for values, sentence in [
+                ({}, "At once: send “News”"),
+                ({'delay': DAY}, "1 day later: send “News”"),
+                ({'delay': 14 * DAY}, "2 weeks later: send “News”"),
+                ({'delay': 1.5 * DAY}, "36 hours later: send “News”"),
+                ({'event': 'email_opened'}, "When opened: send “News”"),
+                ({'event': 'email_clicked', 'delay': 2 * DAY},
+                    "2 days after being clicked: send “News”"),
+                ({'event': 'email_opened', 'negative': True,
+                        'delay': 3 * DAY},
+                    "3 days later, if not opened: send “News”"),
+                ({'condition': '{"__class__": "Eval", "v": "self"}'},
+                    "At once, if the condition is fulfilled: send “News”"),
+                ]:
+            with self.subTest(sentence=sentence):
+                activity = create_email(welcome, name="News", **values)
+                self.assertEqual(activity.sentence, sentence)
+
+    @with_transaction()
+    def test_sentence_without_action(self):
+        "Test the sentence of an activity that does nothing itself"
+        activity = create_activity(create_scenario(), name="Wait", delay=DAY)
+
+        self.assertEqual(activity.sentence, "1 day later: “Wait”")
+
+    @with_transaction()
+    def test_sentence_odd_delay(self):
+        "Test a delay that is no whole number of minutes"
+        activity = create_activity(create_scenario(), name="Wait")
+        activity.delay = dt.timedelta(hours=1, seconds=30)
+
+        self.assertNotIn('.', activity.on_change_with_sentence())
+
+    @with_transaction()
+    def test_sentence_changes(self):
+        "Test that the sentence follows before the activity is saved"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        activity = Activity(
+            name="News", action='send_email', event=None, negative=False,
+            condition=None, delay=None)
+        activity.delay_number = 2
+        activity.delay_unit = 'weeks'
+        activity.on_change_delay_number()
+
+        self.assertEqual(
+            activity.on_change_with_sentence(),
+            "2 weeks later: send “News”")
+
+    @with_transaction()
+    def test_follow_up(self):
+        "Test that a follow-up becomes the last child"
+        welcome = create_email(name="Welcome")
+        first = create_email(welcome, name="First", sequence=5)
+
+        FollowUp = Pool().get(
+            'marketing.automation.follow_up', type='wizard')
+        session, start, _ = FollowUp.create()
+        with Transaction().set_context(
+                active_model=welcome.__name__, active_id=welcome.id,
+                active_ids=[welcome.id]):
+            view = FollowUp.execute(session, {}, start)['view']
+            self.assertEqual(view['defaults']['parent'], str(welcome))
+            FollowUp.execute(session, {start: {
+                        'name': "Second",
+                        'parent': str(welcome),
+                        'event': 'email_opened',
+                        }}, 'add')
+
+        forget()
+        self.assertEqual(
+            [c.name for c in welcome.children], ["First", "Second"])
+        self.assertEqual(welcome.children[0], first)
+        self.assertEqual(welcome.children[1].scenario, welcome.scenario)
+
+    @with_transaction()
+    def test_tree_state(self):
+        "Test that a tree is shown as a whole until a branch is closed"
+        pool = Pool()
+        TreeState = pool.get('ir.ui.view_tree_state')
+        scenario = create_scenario()
+        root = create_email(scenario)
+        child = create_email(root)
+        grandchild = create_email(child)
+        key = [
+            'marketing.automation.activity',
+            json.dumps([['parent', '=', scenario.id]]), 'children']
+
+        nodes, _ = TreeState.get(*key)
+        self.assertEqual(json.loads(nodes), [
+                [root.id], [root.id, child.id],
+                [root.id, child.id, grandchild.id]])
+
+        TreeState.set(*key, json.dumps([[root.id]]), '[]')
+        nodes, _ = TreeState.get(*key)
+        self.assertEqual(json.loads(nodes), [[root.id]])
