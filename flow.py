@@ -9,10 +9,30 @@ from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.report import Report
+from trytond.tools import slugify
+from trytond.transaction import Transaction, inactive_records
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
+from .flow_picture import Node, draw
+from .marketing_automation import DELAY_UNITS
+
+NBSP = '\N{NO-BREAK SPACE}'
 # What has phrases of its own
 EVENTS = {'email_opened', 'email_clicked'}
+
+
+def _lines(*lines):
+    "Return texts of lines of (name, number), without those that are None"
+    lang = Pool().get('ir.lang').get()
+    texts = [
+        " · ".join(
+            gettext(
+                f'marketing_automation.msg_flow_number_{name}',
+                number=lang.format_number(number, digits=0, grouping=True)
+                ).replace(' ', NBSP)
+            for name, number in line if number is not None)
+        for line in lines]
+    return list(filter(None, texts))
 
 
 class Activity(metaclass=PoolMeta):
@@ -44,14 +64,12 @@ class Activity(metaclass=PoolMeta):
     def flow_when(self):
         "Return when the activity is done, to start a sentence with"
         delay = self._flow_delay()
-        parts = ['msg_flow']
+        parts = ['later' if delay else 'now']
         if self.event in EVENTS:
-            parts.append(self.event)
-            if self.negative:
-                parts.append('not')
-        parts.append('later' if delay else 'now')
+            parts[:0] = [self.event, *(['not'] if self.negative else [])]
         when = gettext(
-            f'marketing_automation.{"_".join(parts)}', delay=delay)
+            f'marketing_automation.msg_flow_when_{"_".join(parts)}',
+            delay=delay)
         if self.condition:
             when = gettext(
                 'marketing_automation.msg_flow_condition', when=when)
@@ -62,11 +80,12 @@ class Activity(metaclass=PoolMeta):
         "Return the delay in its longest unit, or None to not wait"
         if not self.delay:
             return None
-        number = self.get_delay('delay_number')
+        unit = self._delay_unit(self.delay)
+        number = self.delay / DELAY_UNITS[unit]
         if number % 1:
             return Report.format_timedelta(self.delay)
         return ngettext(
-            f'marketing_automation.msg_flow_{self.get_delay("delay_unit")}',
+            f'marketing_automation.msg_flow_delay_{unit}',
             int(number), count=int(number))
 
     @fields.depends('action', 'name')
@@ -74,8 +93,26 @@ class Activity(metaclass=PoolMeta):
         "Return what the activity does, to end a sentence with"
         message = 'send_email' if self.action == 'send_email' else 'none'
         return gettext(
-            f'marketing_automation.msg_flow_{message}',
+            f'marketing_automation.msg_flow_what_{message}',
             activity=self.name or '…')
+
+    def flow_node(self):
+        "Return the Node of the activity, without those that follow it"
+        return Node(
+            self.flow_what(), self.flow_when(), self.flow_numbers(),
+            muted=not self.active)
+
+    def flow_numbers(self):
+        "Return the lines with what came of the activity so far"
+        if self.scenario.state == 'draft':
+            return []
+        done = 'sent' if self.action == 'send_email' else 'done'
+        return _lines(
+            [(done, self.record_count)],
+            [('opened', self.email_opened or None),
+                ('clicked', self.email_clicked or None)],
+            [('waiting', self.waiting_count or None),
+                ('failed', self.failed_count or None)])
 
     @property
     def next_sequence(self):
@@ -103,6 +140,51 @@ class Activity(metaclass=PoolMeta):
         pass
 
 
+class Scenario(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.scenario'
+
+    flow_picture = fields.Function(fields.Binary(
+            "Picture", filename='flow_picture_name',
+            help="What happens when, with what came of it so far."),
+        'get_flow_picture')
+    flow_picture_name = fields.Function(
+        fields.Char("Picture Name"), 'get_flow_picture_name')
+
+    @classmethod
+    def get_flow_picture(cls, scenarios, name):
+        size = Transaction().context.get(f'{cls.__name__}.{name}')
+        result = {}
+        for scenario in scenarios:
+            picture = fields.Binary.cast(
+                draw(scenario.flow_node(), scenario.rec_name).encode())
+            result[scenario.id] = len(picture) if size == 'size' else picture
+        return result
+
+    def get_flow_picture_name(self, name):
+        return f'{slugify(self.rec_name)}.svg'
+
+    def flow_node(self):
+        "Return the Node of the scenario and of all its activities"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        with inactive_records():
+            activities = Activity.search([('scenario', '=', self.id)])
+        nodes = {str(a): a.flow_node() for a in activities}
+        root = nodes[str(self)] = Node(
+            self.rec_name, numbers=self.flow_numbers())
+        for activity in activities:
+            nodes[str(activity.parent)].children.append(nodes[str(activity)])
+        return root
+
+    def flow_numbers(self):
+        "Return the lines with what came of the scenario so far"
+        if self.state == 'draft':
+            return _lines([('matching', self.matching_count)])
+        return _lines(
+            [('entered', self.record_count)],
+            [('unsubscribed', self.record_count_blocked or None)])
+
+
 class FollowUp(Wizard):
     __name__ = 'marketing.automation.follow_up'
 
@@ -124,3 +206,13 @@ class FollowUp(Wizard):
 
     def end(self):
         return 'reload'
+
+
+class FlowPicture(Report):
+    "The picture of the flow, to print"
+    __name__ = 'marketing.automation.flow_picture'
+
+    @classmethod
+    def _execute(cls, records, header, data, action):
+        record, = records
+        return 'svg', record.flow_picture

@@ -4,12 +4,14 @@
 import datetime as dt
 import json
 
+from trytond.modules.marketing_automation.flow import _lines
 from trytond.pool import Pool
 from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
 from .fixtures import (
-    DatabaseTestCase, create_activity, create_email, create_scenario, forget)
+    DatabaseTestCase, create_activity, create_email, create_party,
+    create_record, create_record_activity, create_scenario, forget)
 
 DAY = dt.timedelta(days=1)
 
@@ -29,8 +31,7 @@ class FlowTestCase(DatabaseTestCase):
                 ({'event': 'email_opened'}, "When opened: send “News”"),
                 ({'event': 'email_clicked', 'delay': 2 * DAY},
                     "2 days after being clicked: send “News”"),
-                ({'event': 'email_opened', 'negative': True,
-                        'delay': 3 * DAY},
+                ({'event': 'email_opened', 'negative': True, 'delay': 3 * DAY},
                     "3 days later, if not opened: send “News”"),
                 ({'condition': '{"__class__": "Eval", "v": "self"}'},
                     "At once, if the condition is fulfilled: send “News”"),
@@ -117,3 +118,58 @@ class FlowTestCase(DatabaseTestCase):
         TreeState.set(*key, json.dumps([[root.id]]), '[]')
         nodes, _ = TreeState.get(*key)
         self.assertEqual(json.loads(nodes), [[root.id]])
+
+    @with_transaction()
+    def test_picture(self):
+        "Test the picture of a scenario with its numbers"
+        scenario = create_scenario(name="<Welcome>")
+        first = create_email(scenario, name="First")
+        create_email(
+            first, name="Second", event='email_opened', sequence=2)
+        create_email(
+            first, name="Third", event='email_clicked', sequence=1,
+            active=False)
+        create_party()
+        self.assertIn(">Match:\N{NO-BREAK SPACE}1<", self._picture(scenario))
+
+        scenario.state = 'running'
+        scenario.save()
+        for i in range(3):
+            record = create_record(scenario, create_party())
+            create_record_activity(
+                record, first, state='done', email_opened=i < 2)
+        forget()
+        picture = self._picture(scenario)
+
+        for text in [
+                "&lt;Welcome&gt;", "send “First”", "At once", "When clicked",
+                "Entered:\N{NO-BREAK SPACE}3",
+                "Sent:\N{NO-BREAK SPACE}3",
+                "Opened:\N{NO-BREAK SPACE}2"]:
+            self.assertIn(f'>{text}<', picture)
+        self.assertLess(picture.index("Third"), picture.index("Second"))
+        self.assertIn('stroke-dasharray', picture)
+
+    def _picture(self, scenario):
+        Report = Pool().get('marketing.automation.flow_picture', type='report')
+        extension, content, _, name = Report.execute([scenario.id], {})
+        self.assertEqual(extension, 'svg')
+        self.assertEqual(scenario.flow_picture_name, 'Welcome.svg')
+        return content.decode()
+
+    @with_transaction()
+    def test_picture_size(self):
+        "Test that a client that asks for the size gets no picture"
+        scenario = create_scenario()
+        size = len(scenario.flow_picture)
+        with Transaction().set_context({
+                    f'{scenario.__name__}.flow_picture': 'size'}):
+            scenario, = scenario.browse([scenario.id])
+            self.assertEqual(scenario.flow_picture, size)
+
+    @with_transaction()
+    def test_numbers(self):
+        "Test that numbers are those of the language, and kept together"
+        self.assertEqual(
+            _lines([('sent', 1234), ('opened', None)], [('clicked', None)]),
+            ["Sent:\N{NO-BREAK SPACE}1,234"])
