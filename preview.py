@@ -14,9 +14,10 @@ from .mail import sample
 
 FILENAME = 'preview.html'
 TEXTS = ['email_from', 'email_title', 'email_template']
-WIDTHS = [
+VIEWS = [
     ('wide', "Wide"),
     ('phone', "Phone"),
+    ('text', "Plain Text"),
     ]
 _email = {
     'invisible': Eval('action') != 'send_email',
@@ -59,18 +60,15 @@ class Activity(metaclass=PoolMeta):
     preview_record = fields.Function(fields.Reference(
             "Shown For", selection='get_preview_models', states=_email,
             help="For which record the e-mail is shown."),
-        'get_preview_record', setter='set_preview')
-    preview_language = fields.Function(fields.Many2One(
-            'ir.lang', "Language", states=_email,
-            domain=[
-                ('translatable', '=', True),
-                ],
-            help="Leave empty for the language of the recipient."),
-        'get_preview_language', setter='set_preview')
-    preview_width = fields.Function(fields.Selection(
-            WIDTHS, "Width", required=True, sort=False, states=_email,
-            help="How wide the e-mail is shown."),
-        'get_preview_width', setter='set_preview')
+        'get_preview_record', setter='set_unstored')
+    preview_language = fields.Function(fields.Selection(
+            'get_preview_languages', "Language", sort=False, states=_email,
+            help="In which language the e-mail is shown."),
+        'get_preview_language', setter='set_unstored')
+    preview_view = fields.Function(fields.Selection(
+            VIEWS, "View", required=True, sort=False, states=_email,
+            help="How the e-mail is shown."),
+        'get_preview_view', setter='set_unstored')
     email_preview_title = fields.Function(
         fields.Char("Subject", states=_email), 'get_email_preview')
     email_preview = fields.Function(fields.Binary(
@@ -84,7 +82,7 @@ class Activity(metaclass=PoolMeta):
         'get_email_preview')
 
     @classmethod
-    def default_preview_width(cls):
+    def default_preview_view(cls):
         return 'wide'
 
     @classmethod
@@ -112,6 +110,18 @@ class Activity(metaclass=PoolMeta):
             return [(None, ''), (model, Model.get_name(model))]
         return [(None, ''), *Scenario.get_models()]
 
+    @classmethod
+    def get_preview_languages(cls):
+        pool = Pool()
+        Language = pool.get('ir.lang')
+        recipient = gettext('marketing_automation.msg_preview_recipient')
+        return [
+            (None, recipient),
+            *((l.code, l.name) for l in Language.search([
+                        ('translatable', '=', True),
+                        ])),
+            ]
+
     def get_preview_record(self, name):
         if self.action == 'send_email':
             record = self._sample()
@@ -120,11 +130,11 @@ class Activity(metaclass=PoolMeta):
     def get_preview_language(self, name):
         return None
 
-    def get_preview_width(self, name):
-        return self.default_preview_width()
+    def get_preview_view(self, name):
+        return self.default_preview_view()
 
     @classmethod
-    def set_preview(cls, activities, name, value):
+    def set_unstored(cls, activities, name, value):
         "It only tells what to show"
 
     def _sample(self):
@@ -167,17 +177,13 @@ class Activity(metaclass=PoolMeta):
         record = self.preview_record
         if not is_saved(record):
             record = self._sample()
-        language = self.preview_language
-        return sample.preview(
-            self, record, language=language.code if language else None)
+        return sample.preview(self, record, language=self.preview_language)
 
     @fields.depends(
-        'action', 'parent', 'preview_record', 'preview_width',
+        'action', 'parent', 'preview_record', 'preview_view',
         methods=['preview_sample'])
     def _on_change_preview(self):
         "Show what has been changed, rendered once for all the fields"
-        if self.action == 'send_email' and not self.preview_record:
-            self.preview_record = self._sample()
         preview = self.preview_sample()
         self.email_preview_title = preview.title
         self.email_preview = self._framed(preview)
@@ -185,7 +191,7 @@ class Activity(metaclass=PoolMeta):
 
     def _framed(self, preview):
         return binary(preview.frame(
-                self.preview_width, self._preview_notice(preview)))
+                self.preview_view, self._preview_notice(preview)))
 
     def _preview_notice(self, preview):
         "Return what to know if what is shown is not what is being written"
@@ -197,8 +203,11 @@ class Activity(metaclass=PoolMeta):
                 shown=Language.get(preview.language).name,
                 written=Language.get().name)
 
-    @fields.depends(methods=['_on_change_preview'])
+    @fields.depends(
+        'action', 'parent', 'preview_record', methods=['_on_change_preview'])
     def on_change_action(self):
+        if self.action == 'send_email' and not self.preview_record:
+            self.preview_record = self._sample()
         self._on_change_preview()
 
     @fields.depends(methods=['_on_change_preview'])
@@ -222,7 +231,7 @@ class Activity(metaclass=PoolMeta):
         self._on_change_preview()
 
     @fields.depends(methods=['_on_change_preview'])
-    def on_change_preview_width(self):
+    def on_change_preview_view(self):
         self._on_change_preview()
 
     @classmethod

@@ -18,7 +18,7 @@ SERVER = {'ir', 'res'}
 # What the module needs at run time besides Python files
 DATA = [
     'tryton.cfg', '*.xml', '*.html', '*.gif', 'view/**/*', 'locale/**/*',
-    'icons/**/*']
+    'icons/**/*', 'starters/*']
 TEST_DATA = ['**/*']
 
 # Folders of Python files that register no model

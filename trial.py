@@ -14,7 +14,7 @@ from .mail import sample
 from .mail.address import one_line, parse_address
 from .mail.message import Outbox
 from .mail.smtp import Relay
-from .preview import FILENAME, WIDTHS, binary, is_saved
+from .preview import FILENAME, VIEWS, binary, is_saved
 
 
 class Activity(metaclass=PoolMeta):
@@ -50,9 +50,9 @@ class PreviewShow(ModelView):
             ('translatable', '=', True),
             ],
         help="Leave empty for the language of the recipient.")
-    width = fields.Selection(
-        WIDTHS, "Width", required=True, sort=False,
-        help="How wide the e-mail is shown.")
+    view = fields.Selection(
+        VIEWS, "View", required=True, sort=False,
+        help="How the e-mail is shown.")
     title = fields.Char("Subject", readonly=True)
     html = fields.Binary("E-mail", readonly=True, filename='name')
     name = fields.Char("Name", readonly=True)
@@ -68,7 +68,7 @@ class PreviewShow(ModelView):
             })
 
     @classmethod
-    def default_width(cls):
+    def default_view(cls):
         return 'wide'
 
     @fields.depends('activity')
@@ -81,7 +81,7 @@ class PreviewShow(ModelView):
         model = self.activity.scenario.model
         return [(model, Model.get_name(model))]
 
-    @fields.depends('activity', 'record', 'language', 'width')
+    @fields.depends('activity', 'record', 'language', 'view')
     def on_change_record(self):
         self.show()
 
@@ -90,7 +90,7 @@ class PreviewShow(ModelView):
         self.on_change_record()
 
     @fields.depends(methods=['on_change_record'])
-    def on_change_width(self):
+    def on_change_view(self):
         self.on_change_record()
 
     def show(self):
@@ -99,7 +99,7 @@ class PreviewShow(ModelView):
         preview = sample.preview(
             self.activity, self.chosen_record, language=self.language_code)
         self.title = preview.title
-        self.html = binary(preview.frame(self.width))
+        self.html = binary(preview.frame(self.view))
         self.name = FILENAME
         self.text = preview.text
 
@@ -167,7 +167,7 @@ class PreviewWizard(Wizard):
             'activity': show.activity.id,
             'record': str(show.record) if show.chosen_record else None,
             'language': show.language.id if show.language else None,
-            'width': show.width,
+            'view': show.view,
             'address': show.address,
             'notice': getattr(show, 'notice', None),
             'title': show.title,
@@ -184,7 +184,7 @@ class PreviewWizard(Wizard):
         pool = Pool()
         Show = pool.get('marketing.automation.preview')
         User = pool.get('res.user')
-        show = Show(language=None, width=Show.default_width())
+        show = Show(language=None, view=Show.default_view())
         show.address = User(Transaction().user).email
         show.activity = self.record
         show.record = self.record.preview_record

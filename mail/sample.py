@@ -52,10 +52,12 @@ iframe { position: absolute; box-sizing: border-box; height: 100%%;
     left: 0; top: 0; width: max(%(wide)spx, 100vw);
     height: calc(100%% / var(--scale)); transform: scale(var(--scale));
     transform-origin: 0 0; }
+pre { box-sizing: border-box; height: 100%%; margin: 0; padding: 10px;
+    overflow: auto; white-space: pre-wrap; background: #fff; }
 </style></head><body>
 %(notice)s<header><p>%(sender)s</p>
 <p><b>%(title)s</b> <span>%(preheader)s</span></p></header>
-<main><iframe class="%(width)s" srcdoc="%(html)s"></iframe></main>
+<main>%(content)s</main>
 </body></html>'''
 
 
@@ -64,7 +66,7 @@ class Preview(namedtuple('Preview', [
     "An e-mail to look at: without a sender, it is what is wrong"
     __slots__ = ()
 
-    def frame(self, width='wide', notice=None):
+    def frame(self, view='wide', notice=None):
         "Return a page that shows it as in an inbox and as in an e-mail"
         if not self.sender:
             return self.html
@@ -74,11 +76,17 @@ class Preview(namedtuple('Preview', [
             'sender': escape(self.sender),
             'title': escape(self.title),
             'preheader': escape(self.preheader),
-            'html': escape(self.html),
-            'width': 'phone' if width == 'phone' else 'wide',
+            'content': self._content(view),
             'wide': WIDE,
             'phone': PHONE,
             }
+
+    def _content(self, view):
+        if view == 'text':
+            return f'<pre>{escape(self.text)}</pre>'
+        class_ = 'phone' if view == 'phone' else 'wide'
+        content = escape(self.html)
+        return f'<iframe class="{class_}" srcdoc="{content}"></iframe>'
 
     @property
     def preheader(self):

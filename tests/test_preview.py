@@ -76,12 +76,12 @@ class PreviewTestCase(DatabaseTestCase):
         activity = self._activity()
         stamp = activity.write_date
         activity.preview_record = create_party("Dora")
-        activity.preview_width = 'phone'
-        activity.preview_language = _language('fr')
+        activity.preview_view = 'phone'
+        activity.preview_language = _language('fr').code
         activity.save()
         activity = activity.__class__(activity.id)
         self.assertEqual(activity.preview_record.name, "Anna")
-        self.assertEqual(activity.preview_width, 'wide')
+        self.assertEqual(activity.preview_view, 'wide')
         self.assertIsNone(activity.preview_language)
         self.assertEqual(activity.write_date, stamp)
 
@@ -101,7 +101,7 @@ class PreviewTestCase(DatabaseTestCase):
         activity.on_change_email_template()
         self.assertIn("Bonjour Anna", activity.email_preview_text)
         self.assertIn(b"Shown in French", activity.email_preview)
-        activity.preview_language = german
+        activity.preview_language = german.code
         activity.on_change_preview_language()
         self.assertIn("Good morning Anna", activity.email_preview_text)
         self.assertNotIn(b"Shown in", activity.email_preview)
@@ -112,8 +112,8 @@ class PreviewTestCase(DatabaseTestCase):
         create_party("Anna")
         activity = self._activity()
         wide = activity.email_preview
-        activity.preview_width = 'phone'
-        activity.on_change_preview_width()
+        activity.preview_view = 'phone'
+        activity.on_change_preview_view()
         self.assertIn(b'<iframe class="wide"', wide)
         self.assertIn(b'<iframe class="phone"', activity.email_preview)
 

@@ -1,0 +1,168 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""Writing and trying an e-mail in a real browser"""
+from unittest.mock import patch
+
+from trytond.modules.marketing_automation.mail.sample import preview
+from trytond.pool import Pool
+from trytond.tests.test_tryton import DB_NAME
+from trytond.transaction import Transaction
+
+from .browser import BrowserTestCase
+from .fixtures import (
+    create_email, create_marketer, create_party, create_scenario)
+from .system.smtp import Server
+from .test_browser import OVERFLOW
+from .tools import configure
+
+SMALL = {'width': 1280, 'height': 800}
+LARGE = {'width': 1440, 'height': 900}
+
+
+class StarterTestCase(BrowserTestCase):
+    "Test how the starter templates of the module look"
+
+    @classmethod
+    def prepare(cls):
+        Starter = Pool().get('marketing.automation.email.starter')
+        party = create_party("Anna Schmidt")
+        scenario = create_scenario()
+        cls.emails = {}
+        for starter in Starter.search([('file', '!=', None)]):
+            title, template = starter.texts('party.party')
+            activity = create_email(
+                scenario, email_title=title, email_template=template)
+            cls.emails[starter.file] = preview(activity, party).html
+
+    def test_phone(self):
+        "Test that each fits on a phone"
+        self.browse(self._look, viewport={'width': 360, 'height': 900})
+
+    def test_wide(self):
+        "Test that each fits in a wide window"
+        self.browse(self._look, viewport={'width': 1000, 'height': 900})
+
+    def _look(self, page, url):
+        for name, html in self.emails.items():
+            with self.subTest(starter=name):
+                page.set_content(html)
+                self.shoot(page, name)
+                self.assertLessEqual(page.evaluate(OVERFLOW), 0)
+
+
+class WritingTestCase(BrowserTestCase):
+    "Test to write and to try an e-mail as a user of the group Marketing"
+    with_client = True
+
+    @classmethod
+    def prepare(cls):
+        pool = Pool()
+        Language = pool.get('ir.lang')
+        german, = Language.search([('code', '=', 'de')])
+        Language.load_translations([german])
+        create_marketer(password=cls.password, email='mia@example.com')
+        create_marketer(
+            login='maria', password=cls.password, language=german.id)
+        create_party("Zoë", 'zoe@example.com')
+        create_party("Anton", 'anton@example.com', lang=german.id)
+        scenario = create_scenario(
+            name="Welcome", domain='[["name", "!=", null]]')
+        create_email(scenario, name="First")
+
+    def test_writing(self):
+        "Test to choose a starter and what is shown of it, and to send a test"
+        smtp = Server()
+        self.addCleanup(smtp.stop)
+        self.addCleanup(patch.stopall)
+        configure('email', uri=smtp.uri)
+        self.browse(self._writing, viewport=SMALL)
+
+    def _writing(self, page, url):
+        self.login(page, url)
+        dialog = self._open(page, "Marketing", "Scenarios", "Activities")
+        shown = dialog.frame_locator('.form-document iframe')
+        self._choose_starter(page, dialog, shown)
+        self._choose_what_is_shown(page, dialog, shown)
+        self._try(page, dialog)
+
+    def _open(self, page, menu, scenarios, activities):
+        "Return the dialog of the activity"
+        self.open_menu(page, menu, scenarios)
+        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        page.get_by_role('tab', name=activities).click()
+        page.locator(
+            '.form-one2many td:visible', has_text="First").first.dblclick()
+        dialog = page.locator('.modal-content:visible').last
+        dialog.locator('textarea[name=email_template]').wait_for()
+        return dialog
+
+    def _choose_starter(self, page, dialog, shown):
+        email = shown.frame_locator('iframe')
+        email.get_by_text("Hello Zoë").wait_for()
+        starter = dialog.locator('select[name=email_starter]')
+        starter.select_option(label="Invitation")
+        starter.press('Tab')
+        dialog.get_by_role('button', name="Replace").click()
+        sure = page.locator('.modal-content:visible').last
+        sure.get_by_text("OK", exact=True).click()
+        email.get_by_text("something to drink").wait_for()
+        title = dialog.locator('input[name=email_title]')
+        title.fill("Come to us, ${record.name}")
+        title.press('Tab')
+        shown.get_by_text("Come to us, Zoë").wait_for()
+        self._check_in_sight(page, dialog)
+        self.shoot(page, 'starter')
+
+    def _check_in_sight(self, page, dialog):
+        "Template and preview are seen beside each other without scrolling"
+        template = dialog.locator('textarea[name=email_template]')
+        preview = dialog.locator('.form-document iframe')
+        buttons = dialog.locator('.modal-footer').bounding_box()
+        left, right = template.bounding_box(), preview.bounding_box()
+        self.assertLess(left['y'] + left['height'], buttons['y'])
+        self.assertLess(right['y'] + 300, buttons['y'])
+        self.assertLess(left['x'] + left['width'], right['x'])
+        self.assertLessEqual(
+            right['x'] + right['width'], page.viewport_size['width'])
+
+    def _choose_what_is_shown(self, page, dialog, shown):
+        reference = dialog.locator('.form-reference:visible').last
+        with page.expect_response(
+                lambda r: 'on_change' in (r.request.post_data or '')):
+            reference.locator('[title^=Clear]').click()
+        page.wait_for_timeout(500)
+        reference.locator('input:visible').press_sequentially("Anton")
+        page.locator('.dropdown-menu a:visible', has_text="Anton").click()
+        shown.get_by_text("Come to us, Anton").wait_for()
+        self._select(dialog, 'preview_language', "German")
+        self._select(dialog, 'preview_view', "Phone")
+        frame = shown.locator('iframe.phone')
+        frame.wait_for()
+        self.assertEqual(frame.bounding_box()['width'], 360)
+        self.shoot(page, 'phone')
+        self._select(dialog, 'preview_view', "Plain Text")
+        shown.locator('pre').get_by_text("Hello Anton").wait_for()
+        self.shoot(page, 'text')
+
+    def _select(self, dialog, name, label):
+        field = dialog.locator(f'select[name={name}]')
+        field.select_option(label=label)
+        field.press('Tab')
+
+    def _try(self, page, dialog):
+        dialog.get_by_role('button', name="Apply Changes").click()
+
+
+    def test_german(self):
+        "Test that nothing is cut in German, which is longer"
+        self.browse(self._german, viewport=SMALL)
+        self.browse(self._german, viewport=LARGE)
+
+    def _german(self, page, url):
+        self.login(page, url, 'maria')
+        dialog = self._open(page, "Marketing", "Szenarien", "Aktivitäten")
+        shown = dialog.frame_locator('.form-document iframe')
+        shown.frame_locator('iframe').get_by_text("Hello Zoë").wait_for()
+        self._check_in_sight(page, dialog)
+        self.shoot(page, str(page.viewport_size['width']))
