@@ -6,8 +6,6 @@ from unittest.mock import patch
 
 from trytond.modules.marketing_automation.mail.sample import preview
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME
-from trytond.transaction import Transaction
 
 from .browser import BrowserTestCase
 from .fixtures import (
@@ -152,7 +150,6 @@ class WritingTestCase(BrowserTestCase):
 
     def _try(self, page, dialog):
         dialog.get_by_role('button', name="Apply Changes").click()
-
 
     def test_german(self):
         "Test that nothing is cut in German, which is longer"
