@@ -83,11 +83,12 @@ def message_calls():
 def messages():
     "Return {id: text} of the messages of the module"
     result = {}
-    for record in etree.parse(str(ROOT / 'message.xml')).iter('record'):
-        if record.get('model') == 'ir.message':
-            text, = [f.text for f in record if f.get('name') == 'text']
-            assert record.get('id') not in result, record.get('id')
-            result[record.get('id')] = text
+    for file in ROOT.glob('*.xml'):
+        for record in etree.parse(str(file)).iter('record'):
+            if record.get('model') == 'ir.message':
+                text, = [f.text for f in record if f.get('name') == 'text']
+                assert record.get('id') not in result, record.get('id')
+                result[record.get('id')] = text
     return result
 
 
