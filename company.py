@@ -5,6 +5,7 @@
 from trytond.model import fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
+from trytond.tools import timezone
 from trytond.transaction import Transaction
 
 from .mixin import own_company
@@ -42,3 +43,11 @@ class Scenario(metaclass=PoolMeta):
             if address := party.address_get():
                 return '\n'.join([party.rec_name, address.full_address])
         return super().sender_address(record)
+
+    @classmethod
+    def company_time_zone(cls, company):
+        pool = Pool()
+        Company = pool.get('company.company')
+        if company and (zone := Company(company).timezone):
+            return timezone.get_tzinfo(zone)
+        return super().company_time_zone(company)

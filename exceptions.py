@@ -47,6 +47,10 @@ class TemplateWarning(UserWarning):
     pass
 
 
+class WindowError(ValidationError):
+    pass
+
+
 class FlowWarning(UserWarning):
     pass
 
@@ -98,6 +102,22 @@ class Skip(Outcome):
 class Failure(Outcome):
     "The activity can not be done until somebody corrects something"
     state = 'failed'
+
+
+class Postponement(Outcome):
+    "The activity waits for another time"
+    state = 'waiting'
+
+    def __init__(self, reason, at):
+        super().__init__(reason)
+        self.at = at
+
+    @property
+    def values(self):
+        return {
+            'reason': self.reason,
+            'at': self.at,
+            }
 
 
 class Cancel(Outcome):

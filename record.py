@@ -158,8 +158,8 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
     pending = ['waiting', 'delivered']
     # Reasons to skip that may have gone
     passing_reasons = [
-        'condition', 'duplicate', 'inactive', 'no_address', 'no_party',
-        'suppressed', 'unsubscribed']
+        'condition', 'duplicate', 'inactive', 'late', 'no_address',
+        'no_party', 'suppressed', 'unsubscribed']
 
     record = fields.Many2One(
         'marketing.automation.record', "Record",
@@ -197,6 +197,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             (None, ""),
             ('retry', "Temporary Failure"),
             ('limit', "Sending Limit"),
+            ('window', "Outside Sending Hours"),
             ('condition', "Condition Not Fulfilled"),
             ('blocked', "Blocked"),
             ('unsubscribed', "Unsubscribed"),
@@ -206,6 +207,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('no_address', "No E-mail Address"),
             ('duplicate', "Same Address"),
             ('inactive', "Party Deactivated"),
+            ('late', "Too Late"),
             ('event', "Event Happened"),
             ('deactivated', "Activity Deactivated"),
             ('address', "Invalid E-mail Address"),
@@ -415,6 +417,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
                 'at': clock.now(),
                 'attempts': 0,
                 'tried_since': None,
+                'due_since': None,
                 'reason': None,
                 'detail': None,
                 'claims': 0,

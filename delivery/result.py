@@ -8,7 +8,7 @@ from collections import defaultdict
 from functools import lru_cache
 
 from sql import Literal
-from sql.conditionals import Case
+from sql.conditionals import Case, Coalesce
 
 from trytond import backend
 from trytond.model import fields
@@ -67,6 +67,8 @@ def store(results):
             # What has been delivered keeps its time
             values['at'] = Case(
                 (table.state == 'delivered', table.at), else_=now)
+        elif 'at' in values:
+            values['due_since'] = Coalesce(table.due_since, table.at)
         if values.get('state') != 'done':
             where &= table.state == 'waiting'
         cursor.execute(*table.update(
