@@ -9,7 +9,7 @@ from trytond.i18n import gettext
 from trytond.model import ModelView, fields
 from trytond.model.fields.field import domain_validate
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import PYSON, Bool, Eval, PYSONDecoder, PYSONEncoder
+from trytond.pyson import PYSON, Bool, Eval, PYSONDecoder
 from trytond.transaction import (
     Transaction, check_access, inactive_records, without_check_access)
 from trytond.wizard import Button, StateTransition, StateView, Wizard
@@ -27,29 +27,50 @@ class Audience:
     def __init__(self, scenario):
         pool = Pool()
         self.Model = pool.get(scenario.model)
-        self.domain = [
-            PYSONDecoder({}).decode(scenario.domain),
-            ('marketing_party.id', 'not in', self._refusing(scenario)),
-            ]
+        self.scenario = scenario
+        self.domain = PYSONDecoder({}).decode(scenario.domain)
 
-    @staticmethod
-    def _refusing(scenario):
+    def _refusing(self):
         "Return the query of the parties that do not want its e-mails"
         pool = Pool()
         Party = pool.get('party.party')
-        with inactive_records():
+        with without_check_access(), inactive_records():
             return Union(*(
                     Party.search([clause], order=[], query=True)
-                    for clause in scenario.refusals),
+                    for clause in self.scenario.refusals),
                 all_=True)
 
+    def search(self, *clauses, **options):
+        "Search the matching records in the company of the scenario"
+        with Transaction().set_context(company=self.scenario.sending_company):
+            return self.Model.search([self.domain, *clauses], **options)
+
+    def entering(self, *clauses, **options):
+        "Search the records that match and do not refuse"
+        return self.search(
+            ('marketing_party.id', 'not in', self._refusing()),
+            *clauses, **options)
+
     def query(self):
-        return self.Model.search(self.domain, order=[], query=True)
+        "Return the query of what may enter"
+        return self.entering(order=[], query=True)
+
+    def matching(self):
+        "Return the query of what matches and the user is allowed to see"
+        with check_access():
+            return self.search(order=[], query=True)
+
+    def refusing_records(self):
+        "Return the query of the records that refuse"
+        with inactive_records():
+            return self.Model.search([
+                    ('marketing_party.id', 'in', self._refusing()),
+                    ], order=[], query=True)
 
     def count(self):
         "Return the number of records which the user is allowed to see"
         with check_access():
-            return self.Model.search(self.domain, count=True)
+            return self.search(count=True)
 
 
 class Scenario(metaclass=PoolMeta):
@@ -73,11 +94,6 @@ class Scenario(metaclass=PoolMeta):
     def __setup__(cls):
         super().__setup__()
         cls._buttons.update(
-            show_matching={
-                'invisible': ~Bool(Eval('model')),
-                'icon': 'tryton-search',
-                'depends': ['model'],
-                },
             use_filter={
                 'invisible': (
                     (Eval('state') == 'running') | ~Bool(Eval('model'))),
@@ -90,16 +106,15 @@ class Scenario(metaclass=PoolMeta):
     def on_change_with_domain_source(self, name=None):
         return pyson_source.decode(self.domain) if self.domain else ''
 
-    @fields.depends(
-        'domain_source', 'domain', methods=['on_change_with_matching_count'])
+    @fields.depends('domain_source', 'domain', methods=['update_counts'])
     def on_change_domain_source(self):
         try:
             self.domain = pyson_source.encode(self.domain_source or '[]')
         except pyson_source.SourceError:
             # What is wrong is said when the scenario is saved
-            self.matching_count = None
+            self.set_counts({})
         else:
-            self.matching_count = self.on_change_with_matching_count()
+            self.update_counts()
 
     @classmethod
     def set_domain_source(cls, scenarios, name, value):
@@ -111,16 +126,6 @@ class Scenario(metaclass=PoolMeta):
             if domain != scenario.domain:
                 scenario.domain = domain
         cls.save(scenarios)
-
-    @classmethod
-    @ModelView.button_action('marketing_automation.act_matching')
-    def show_matching(cls, scenarios):
-        for scenario in scenarios:
-            return {
-                'res_model': scenario.model,
-                'pyson_domain': PYSONEncoder().encode(
-                    scenario.matching_domain),
-                }
 
     @property
     def refusals(self):
@@ -139,14 +144,6 @@ class Scenario(metaclass=PoolMeta):
                             ('id', 'in', list(parties)),
                             ['OR', *self.refusals],
                             ], order=[])))
-
-    @property
-    def matching_domain(self):
-        "The domain of the matching records, for clients"
-        return [
-            PYSONDecoder({}).decode(self.domain),
-            ('marketing_party', 'not where', ['OR', *self.refusals]),
-            ]
 
     @classmethod
     def validate_fields(cls, scenarios, field_names):

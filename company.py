@@ -26,6 +26,10 @@ class Scenario(metaclass=PoolMeta):
     def default_company(cls):
         return Transaction().context.get('company')
 
+    @fields.depends('company')
+    def count_reach(self):
+        return super().count_reach()
+
     @property
     def sending_company(self):
         pool = Pool()

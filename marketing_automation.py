@@ -17,7 +17,6 @@ from trytond.transaction import Transaction, inactive_records
 
 from . import entry, settings
 from .access import report_helpers
-from .audience import Audience
 from .exceptions import ActivityError, ScenarioModelError
 from .mixin import MarketingAutomationMixin, own_company, party_of
 from .template import DATETIME
@@ -47,11 +46,6 @@ class Scenario(Workflow, ModelSQL, ModelView):
         "Domain", required=True, states=_scenario_locked,
         help="The records that match enter the scenario, each of them once.\n"
         "An empty list stands for all the records.")
-    matching_count = fields.Function(fields.Integer(
-            "Matching Records",
-            help="How many records match the domain now, "
-            "without those that unsubscribed."),
-        'on_change_with_matching_count')
     activities = fields.One2Many(
         'marketing.automation.activity', 'parent', "Activities")
     unsubscribable = fields.Boolean(
@@ -160,16 +154,6 @@ class Scenario(Workflow, ModelSQL, ModelView):
 
     def get_rec_name(self, name):
         return self.name or f'({self.id})'
-
-    @fields.depends('model', 'domain')
-    def on_change_with_matching_count(self, name=None):
-        if not self.model or not self.domain:
-            return None
-        try:
-            return Audience(self).count()
-        except Exception:
-            # What is wrong is said when the scenario is saved
-            return None
 
     @classmethod
     def check_modification(

@@ -4,6 +4,7 @@
 
 from trytond.model import fields
 from trytond.pool import Pool
+from trytond.transaction import Transaction, check_access
 
 
 class MarketingAutomationMixin:
@@ -13,6 +14,18 @@ class MarketingAutomationMixin:
     marketing_party = fields.Function(
         fields.Many2One('party.party', "Marketing Party"),
         'get_marketing_party', searcher='search_marketing_party')
+    marketing_reach = fields.Function(fields.Selection([
+                (None, ""),
+                ('reached', "Get E-mails"),
+                ('entered', "Already In"),
+                ('unsubscribed', "Unsubscribed"),
+                ('inactive', "Party Deactivated"),
+                ('no_address', "No E-mail Address"),
+                ('suppressed', "Address Suppressed"),
+                ('duplicate', "Same Address"),
+                ], "Reach", sort=False,
+            help="What becomes of a record that matches the scenario."),
+        'get_marketing_reach', searcher='search_marketing_reach')
 
     def get_marketing_party(self, name):
         "Return the id of the party to address, or None"
@@ -21,6 +34,43 @@ class MarketingAutomationMixin:
     @classmethod
     def search_marketing_party(cls, name, clause):
         raise NotImplementedError
+
+    @classmethod
+    def get_marketing_reach(cls, records, name):
+        result = dict.fromkeys(map(int, records))
+        if scenario := cls._marketing_scenario():
+            query = scenario.reach()
+            cursor = Transaction().connection.cursor()
+            cursor.execute(*query.select(
+                    query.id, query.reach,
+                    where=fields.SQL_OPERATORS['in'](query.id, list(result))))
+            result.update(cursor)
+        return result
+
+    @classmethod
+    def search_marketing_reach(cls, name, clause):
+        _, operator, value = clause
+        Operator = fields.SQL_OPERATORS[operator]
+        if not (scenario := cls._marketing_scenario()):
+            return [('id', '=', None)]
+        query = scenario.reach()
+        return [('id', 'in', query.select(
+                    query.id, where=Operator(query.reach, value)))]
+
+    @classmethod
+    def marketing_views(cls):
+        "Return the XML ids of the list and form that show matching records"
+        return []
+
+    @classmethod
+    def _marketing_scenario(cls):
+        "Return the scenario whose matching records are looked at, or None"
+        pool = Pool()
+        Scenario = pool.get('marketing.automation.scenario')
+        if id_ := Transaction().context.get('marketing_scenario'):
+            with check_access():
+                scenarios = Scenario.search([('id', '=', id_)])
+            return scenarios[0] if scenarios else None
 
     @property
     def marketing_access_context(self):

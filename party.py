@@ -51,6 +51,11 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
         return self.id
 
     @classmethod
+    def column_marketing_party(cls, tables):
+        table, _ = tables[None]
+        return table.id
+
+    @classmethod
     def search_marketing_party(cls, name, clause):
         _, operator, operand, *extra = clause
         nested = clause[0][len(name) + 1:]

@@ -33,15 +33,12 @@ class Scenario(metaclass=PoolMeta):
 
         It is the first that can get them or, if none can, the first.
         """
-        pool = Pool()
         if not self.model or not self.domain:
             return None
-        Model = pool.get(self.model)
         for clauses in [self._reached, []]:
             with check_access():
-                records = Model.search(
-                    [Audience(self).domain, *clauses],
-                    limit=1, order=[('id', 'ASC')])
+                records = Audience(self).entering(
+                    *clauses, limit=1, order=[('id', 'ASC')])
             if records:
                 return records[0]
 

@@ -201,7 +201,8 @@ class EntryTestCase(DatabaseTestCase):
         scenario.trigger([scenario])
         self.assertEqual(
             {r.record for r in self._records(scenario)}, {third, fourth})
-        self.assertEqual(scenario.matching_count, 2)
+        self.assertEqual(
+            (scenario.matching_count, scenario.unsubscribed_count), (4, 2))
 
     def test_inactive(self):
         "Test inactive records do not enter"
