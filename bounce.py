@@ -71,6 +71,7 @@ class Bounce(ModelSQL, ModelView):
         super().__setup__()
         t = cls.__table__()
         cls._sql_indexes.update({
+                Index(t, (t.record_activity, Index.Equality())),
                 Index(
                     t,
                     (t.mechanism, Index.Equality()),

@@ -5,7 +5,9 @@
 import datetime as dt
 import json
 
-from trytond.model import fields
+from sql import Null
+
+from trytond.model import Index, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
@@ -61,6 +63,39 @@ class Email(metaclass=PoolMeta):
         states={
             'invisible': ~Eval('marketing_automation_record'),
             })
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(
+                t, (t.marketing_automation_record, Index.Range()),
+                where=t.marketing_automation_record != Null))
+
+    @classmethod
+    def search(
+            cls, domain, offset=0, limit=None, order=None, count=False,
+            **kwargs):
+        # To search those of a model that can not be read is an error
+        domain = [domain, *(
+                ('resource', 'not like', f'{m},%')
+                for m in cls._unreadable_models())]
+        return super().search(
+            domain, offset=offset, limit=limit, order=order, count=count,
+            **kwargs)
+
+    @classmethod
+    def _unreadable_models(cls):
+        "Return the names of the models of scenarios the user may not read"
+        pool = Pool()
+        Access = pool.get('ir.model.access')
+        Scenario = pool.get('marketing.automation.scenario')
+        if not Transaction().check_access:
+            return []
+        models = [m for m, _ in Scenario.get_models()]
+        access = Access.get_access(models)
+        return [m for m in models if not access[m]['read']]
 
     def get_user(self, name):
         if (self.marketing_automation_activity

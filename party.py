@@ -8,7 +8,7 @@ from sql.operators import Exists
 from trytond.model import Index, ModelSQL, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.transaction import (
-    Transaction, inactive_records, without_check_access)
+    Transaction, check_access, inactive_records, without_check_access)
 
 from .mail.address import spellings
 from .mixin import MarketingAutomationMixin
@@ -29,6 +29,17 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
     marketing_unsubscriptions = fields.One2Many(
         'marketing.automation.unsubscription', 'party', "Unsubscriptions",
         readonly=True)
+    marketing_records = fields.Function(fields.Many2Many(
+            'marketing.automation.record', None, None, "Scenarios",
+            help="The scenarios in which the party is or has been."),
+        'get_marketing_records')
+    marketing_journey = fields.Function(fields.Many2Many(
+            'marketing.automation.journey', None, None, "Time Line"),
+        'get_marketing_journey')
+    marketing_suppressions = fields.Function(fields.Many2Many(
+            'party.contact_mechanism', None, None, "Suppressed Addresses",
+            help="The addresses to which nothing is sent."),
+        'get_marketing_suppressions')
 
     @classmethod
     def __setup__(cls):
@@ -46,6 +57,25 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
     @classmethod
     def default_marketing_tracking_refused(cls):
         return False
+
+    def get_marketing_records(self, name):
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        with check_access():
+            records = Record.search([('party', '=', self.id)])
+        return [r.id for r in records]
+
+    def get_marketing_journey(self, name):
+        pool = Pool()
+        Journey = pool.get('marketing.automation.journey')
+        with check_access():
+            entries = Journey.search(
+                [('record', 'in', [r.id for r in self.marketing_records])])
+        return [e.id for e in entries]
+
+    def get_marketing_suppressions(self, name):
+        return [
+            m.id for m in self.contact_mechanisms if m.marketing_suppressed]
 
     def get_marketing_party(self, name):
         return self.id
@@ -75,7 +105,7 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
         if mode == 'write' and 'marketing_tracking_refused' in field_names:
             for refused in [True, False]:
                 Record.set_anonymous(
-                    cls._marketing_resources([
+                    cls.marketing_resources([
                             p for p in parties
                             if bool(p.marketing_tracking_refused) == refused]),
                     refused)
@@ -86,7 +116,7 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
         Neither access nor what has been deactivated or deleted in the
         meantime restricts it.
         """
-        resources = self._marketing_resources([self])
+        resources = self.marketing_resources([self])
         addresses = self._marketing_addresses()
         sent = ('record_activity.record.record', 'in', resources)
         return {
@@ -115,7 +145,7 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
             }
 
     @classmethod
-    def _marketing_resources(cls, parties):
+    def marketing_resources(cls, parties):
         "Return the references of what can enter scenarios for the parties"
         pool = Pool()
         Scenario = pool.get('marketing.automation.scenario')

@@ -32,7 +32,7 @@ class Record(ModelSQL, ModelView):
     record = fields.Reference(
         "Record", selection='get_models', required=True, readonly=True)
     party = fields.Function(fields.Many2One(
-            'party.party', "Party"), 'get_party')
+            'party.party', "Party"), 'get_party', searcher='search_party')
     blocked = fields.Boolean(
         "Blocked",
         states={
@@ -92,6 +92,24 @@ class Record(ModelSQL, ModelView):
             party = record.record and party_of(record.record)
             result[record.id] = party.id if party else None
         return result
+
+    @classmethod
+    def search_party(cls, name, clause):
+        pool = Pool()
+        Party = pool.get('party.party')
+        Scenario = pool.get('marketing.automation.scenario')
+        field, operator, operand, *_ = clause
+        if field == name and operator == '=' and isinstance(operand, int):
+            # By the index of both columns
+            return [
+                ('scenario', 'in', Scenario.search([], order=[], query=True)),
+                ('record', 'in', Party.marketing_resources(
+                        [Party(operand)])),
+                ]
+        nested = field[len(name):]
+        return ['OR', *(
+                ('record.marketing_party' + nested, operator, operand, model)
+                for model, _ in Scenario.get_models())]
 
     @property
     def reading_context(self):
