@@ -222,6 +222,9 @@ class Journey(ShowEmailMixin, ModelSQL, ModelView):
                 'unsubscription': table.id,
                 }, where=(at != Null) & (table.record != Null))
 
+    def get_rec_name(self, name):
+        return self.description
+
     @classmethod
     def get_scenario(cls, entries, name):
         return {e.id: e.record.scenario.id for e in entries}

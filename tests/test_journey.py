@@ -83,16 +83,14 @@ class JourneyTestCase(DatabaseTestCase):
         self.assertEqual(
             [(e.kind, e.description) for e in record.journey], [
                 ('entered', 'Entered the scenario "Welcome".'),
-                ('sent', 'The e-mail "Hello Anna" was sent.'),
-                ('opened', "The e-mail was opened by a machine, "
-                    "which counts for nothing."),
-                ('opened', "The e-mail was opened."),
-                ('clicked', "A link was followed by a machine, "
-                    f"which counts for nothing: {URL}"),
-                ('clicked', f"A link was clicked: {URL}"),
-                ('bounced', "The e-mail came back (Soft Bounce): Full"),
-                ('complained',
-                    "The recipient has complained about the e-mail."),
+                ('sent', "Sent: Hello Anna"),
+                ('opened', "Opened by a machine, which does not count."),
+                ('opened', "Opened."),
+                ('clicked',
+                    f"Clicked by a machine, which does not count: {URL}"),
+                ('clicked', f"Clicked: {URL}"),
+                ('bounced', "Came back (Soft Bounce): Full"),
+                ('complained', "The recipient has complained."),
                 ('skipped',
                     "Skipped because the condition was not fulfilled."),
                 ('failed', "The mail server has refused the e-mail: 550 no"),
@@ -210,5 +208,5 @@ class JourneyTestCase(DatabaseTestCase):
                     r['description']
                     for r in Journey.read(ids, ['description'])]
             # The subject tells of the sale, the name of the activity does not
-            self.assertIn('The e-mail "First" was sent.', descriptions)
+            self.assertIn("Sent: First", descriptions)
             self.assertNotIn('Hello', ' '.join(descriptions))
