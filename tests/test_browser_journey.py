@@ -3,6 +3,7 @@
 # terms.
 """What marketing reads of a record and of a party in a real browser"""
 import datetime as dt
+from unittest.mock import patch
 
 from trytond.modules.marketing_automation.mail.message import Outbox
 from trytond.pool import Pool
@@ -34,6 +35,7 @@ class JourneyTestCase(BrowserTestCase):
         Activity = pool.get('marketing.automation.activity')
         Email = pool.get('ir.email')
         Link = pool.get('marketing.automation.link')
+        cls.addClassCleanup(patch.stopall)
         configure('marketing', email_from="Shop <shop@example.com>")
         create_marketer(name="Marketing User", password=cls.password)
         party = create_party("Zoë Miller", 'zoe@example.com')
