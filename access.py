@@ -167,6 +167,13 @@ class AccessScope:
             return record
         return RecordProxy(record, self.access(record.__class__))
 
+    def fields(self, Model):
+        "Return the names of the fields of the model that can be read"
+        access = self.access(Model)
+        if not access.readable:
+            return []
+        return [n for n in Model._fields if access._is_readable(n)]
+
     def allow(self, records):
         """Return the records that can be read, as a list
 

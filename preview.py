@@ -10,14 +10,18 @@ from trytond.pyson import Eval
 from trytond.transaction import Transaction, check_access
 
 from .audience import Audience
-from .mail import sample
+from .mail import sample, variable
 
 FILENAME = 'preview.html'
 TEXTS = ['email_from', 'email_title', 'email_template']
-VIEWS = [
+EMAIL_VIEWS = [
     ('wide', "Wide"),
     ('phone', "Phone"),
     ('text', "Plain Text"),
+    ]
+VIEWS = [
+    *EMAIL_VIEWS,
+    ('fields', "Fields"),
     ]
 _email = {
     'invisible': Eval('action') != 'send_email',
@@ -166,25 +170,33 @@ class Activity(metaclass=PoolMeta):
 
     @fields.depends(
         'action', 'email_from', 'email_title', 'email_template', 'parent',
-        'preview_record', 'preview_language')
+        'preview_language', methods=['_shown_record'])
     def preview_sample(self):
         "Return the Preview for the chosen record, whether it is saved or not"
         if self.action != 'send_email':
             return sample.EMPTY
-        record = self.preview_record
-        if not is_saved(record):
-            record = self._sample()
-        return sample.preview(self, record, language=self.preview_language)
+        return sample.preview(
+            self, self._shown_record(), language=self.preview_language)
+
+    @fields.depends('parent', 'preview_record')
+    def _shown_record(self):
+        if is_saved(self.preview_record):
+            return self.preview_record
+        return self._sample()
 
     @fields.depends(
-        'action', 'parent', 'preview_record', 'preview_view',
-        methods=['preview_sample'])
+        'preview_view', methods=['preview_sample', '_shown_record'])
     def _on_change_preview(self):
         "Show what has been changed, rendered once for all the fields"
         preview = self.preview_sample()
         self.email_preview_title = preview.title
-        self.email_preview = self._framed(preview)
-        self.email_preview_text = preview.text
+        if self.preview_view == 'fields':
+            html, self.email_preview_text = variable.show(
+                self, self._shown_record(), self.preview_language)
+            self.email_preview = binary(html)
+        else:
+            self.email_preview = self._framed(preview)
+            self.email_preview_text = preview.text
 
     def _framed(self, preview):
         return binary(preview.frame(

@@ -14,7 +14,7 @@ from .mail import sample
 from .mail.address import one_line, parse_address
 from .mail.message import Outbox
 from .mail.smtp import Relay
-from .preview import FILENAME, VIEWS, binary, is_saved
+from .preview import EMAIL_VIEWS, FILENAME, binary, is_saved
 
 
 class Activity(metaclass=PoolMeta):
@@ -51,7 +51,7 @@ class PreviewShow(ModelView):
             ],
         help="Leave empty for the language of the recipient.")
     view = fields.Selection(
-        VIEWS, "View", required=True, sort=False,
+        EMAIL_VIEWS, "View", required=True, sort=False,
         help="How the e-mail is shown.")
     title = fields.Char("Subject", readonly=True)
     html = fields.Binary("E-mail", readonly=True, filename='name')

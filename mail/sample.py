@@ -42,8 +42,8 @@ header { padding: 6px 10px; background: #fff; border-bottom: 1px solid #ccc; }
 header p { margin: 0; overflow: hidden; white-space: nowrap;
     text-overflow: ellipsis; }
 header span { color: #4b5563; }
-.notice { padding: 4px 10px; background: #fef3c7; white-space: normal; }
-main { position: relative; flex: 1; overflow: hidden; }
+.notice { margin: 0; padding: 4px 10px; background: #fef3c7; }
+main { position: relative; flex: 1; overflow: auto; }
 iframe { position: absolute; box-sizing: border-box; height: 100%%;
     border: 0; background: #fff; }
 .phone { left: 50%%; width: min(%(phone)spx, 100vw);
@@ -54,11 +54,32 @@ iframe { position: absolute; box-sizing: border-box; height: 100%%;
     transform-origin: 0 0; }
 pre { box-sizing: border-box; height: 100%%; margin: 0; padding: 10px;
     overflow: auto; white-space: pre-wrap; background: #fff; }
+h1 { margin: 12px 10px 4px; font-size: 16px; }
+table { width: 100%%; border-collapse: collapse; background: #fff; }
+th, td { padding: 4px 10px; border-bottom: 1px solid #e5e7eb;
+    text-align: left; vertical-align: top; font-weight: normal; }
+th { width: 25%%; }
+code { padding: 1px 4px; background: #eff4ff; word-break: break-word;
+    user-select: all; -webkit-user-select: all; cursor: copy; }
 </style></head><body>
-%(notice)s<header><p>%(sender)s</p>
-<p><b>%(title)s</b> <span>%(preheader)s</span></p></header>
-<main>%(content)s</main>
+%(notice)s%(header)s<main>%(content)s</main>
 </body></html>'''
+
+
+HEADER = '''<header><p>%s</p>
+<p><b>%s</b> <span>%s</span></p></header>'''
+
+
+def page(content, header='', notice=None):
+    "Return the page with the HTML of content and header"
+    notice = f'<p class="notice">{escape(notice)}</p>' if notice else ''
+    return FRAME % {
+        'notice': notice,
+        'header': header,
+        'content': content,
+        'wide': WIDE,
+        'phone': PHONE,
+        }
 
 
 class Preview(namedtuple('Preview', [
@@ -70,16 +91,9 @@ class Preview(namedtuple('Preview', [
         "Return a page that shows it as in an inbox and as in an e-mail"
         if not self.sender:
             return self.html
-        notice = f'<p class="notice">{escape(notice)}</p>' if notice else ''
-        return FRAME % {
-            'notice': notice,
-            'sender': escape(self.sender),
-            'title': escape(self.title),
-            'preheader': escape(self.preheader),
-            'content': self._content(view),
-            'wide': WIDE,
-            'phone': PHONE,
-            }
+        header = HEADER % tuple(
+            map(escape, [self.sender, self.title, self.preheader]))
+        return page(self._content(view), header, notice)
 
     def _content(self, view):
         if view == 'text':

@@ -12,7 +12,7 @@ from .fixtures import (
     create_email, create_marketer, create_party, create_scenario)
 from .system.smtp import Server
 from .test_browser import OVERFLOW
-from .tools import configure
+from .tools import configure, received
 
 SMALL = {'width': 1280, 'height': 800}
 LARGE = {'width': 1440, 'height': 900}
@@ -74,7 +74,12 @@ class WritingTestCase(BrowserTestCase):
         self.addCleanup(smtp.stop)
         self.addCleanup(patch.stopall)
         configure('email', uri=smtp.uri)
-        self.browse(self._writing, viewport=SMALL)
+        self.browse(
+            self._writing, viewport=SMALL,
+            permissions=['clipboard-read', 'clipboard-write'])
+        test, = received(smtp)
+        self.assertEqual(test['To'], 'mia@example.com')
+        self.assertTrue(test['Subject'].startswith("[Test] Come to us, Zoë"))
 
     def _writing(self, page, url):
         self.login(page, url)
@@ -82,12 +87,16 @@ class WritingTestCase(BrowserTestCase):
         shown = dialog.frame_locator('.form-document iframe')
         self._choose_starter(page, dialog, shown)
         self._choose_what_is_shown(page, dialog, shown)
+        self._copy_field(page, dialog, shown)
         self._try(page, dialog)
 
     def _open(self, page, menu, scenarios, activities):
         "Return the dialog of the activity"
         self.open_menu(page, menu, scenarios)
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        return self._open_activity(page, activities)
+
+    def _open_activity(self, page, activities):
         page.get_by_role('tab', name=activities).click()
         page.locator(
             '.form-one2many td:visible', has_text="First").first.dblclick()
@@ -143,6 +152,19 @@ class WritingTestCase(BrowserTestCase):
         shown.locator('pre').get_by_text("Hello Anton").wait_for()
         self.shoot(page, 'text')
 
+    def _copy_field(self, page, dialog, shown):
+        self._select(dialog, 'preview_view', "Fields")
+        self.shoot(page, 'fields')
+        shown.get_by_text('${record.code}', exact=True).click()
+        page.keyboard.press('Control+c')
+        title = dialog.locator('input[name=email_title]')
+        title.focus()
+        title.press('End')
+        title.press('Control+v')
+        title.press('Tab')
+        self.assertEqual(
+            title.input_value(), "Come to us, ${record.name}${record.code}")
+
     def _select(self, dialog, name, label):
         field = dialog.locator(f'select[name={name}]')
         field.select_option(label=label)
@@ -150,6 +172,23 @@ class WritingTestCase(BrowserTestCase):
 
     def _try(self, page, dialog):
         dialog.get_by_role('button', name="Apply Changes").click()
+        page.locator('.modal-backdrop').wait_for(state='detached')
+        page.keyboard.press('Control+s')
+        page.get_by_text("Record saved").first.wait_for()
+        dialog = self._open_activity(page, "Activities")
+        dialog.get_by_role('button', name="Try E-mail").click()
+        wizard = page.locator('.modal-content:visible').last
+        address = wizard.locator('input[name=address]')
+        address.wait_for()
+        self.assertEqual(address.input_value(), 'mia@example.com')
+        self.shoot(page, 'try')
+        wizard.get_by_role('button', name="Send Test E-mail").click()
+        page.wait_for_function(
+            """() => [...document.querySelectorAll('input[name=notice]')]
+                .some((i) => i.value.includes('has been sent'))""")
+        shown = wizard.frame_locator('.form-document iframe')
+        shown.frame_locator('iframe').get_by_text("Hello Zoë").wait_for()
+        self.shoot(page, 'sent')
 
     def test_german(self):
         "Test that nothing is cut in German, which is longer"
