@@ -28,7 +28,7 @@ class Bounce(ModelSQL, ModelView):
     __name__ = 'marketing.automation.bounce'
     _log = False
 
-    at = fields.DateTime("At", required=True, readonly=True)
+    at = fields.DateTime("Date", required=True, readonly=True)
     kind = fields.Selection([
             ('hard', "Hard Bounce"),
             ('soft', "Soft Bounce"),
@@ -38,8 +38,8 @@ class Bounce(ModelSQL, ModelView):
     kind_string = kind.translated('kind')
     recipient = fields.Char("Recipient", readonly=True)
     status = fields.Char(
-        "Status", readonly=True,
-        help="The enhanced status code of the report (RFC 3463).")
+        "Code", readonly=True,
+        help="The code by which the mail server gives the reason.")
     reason = fields.Char("Reason", readonly=True)
     cause = fields.Selection([
             (None, ""),
@@ -48,16 +48,16 @@ class Bounce(ModelSQL, ModelView):
             ('full', "Mailbox Full"),
             ('system', "System"),
             ('network', "Network"),
-            ('protocol', "Protocol"),
+            ('protocol', "Mail Server"),
             ('content', "Content"),
             ('policy', "Policy"),
             ], "Cause", readonly=True, sort=False,
         help="What is at fault.")
     matched = fields.Boolean(
-        "Matched", readonly=True,
-        help="The report carries a genuine mark of an e-mail that was sent.")
+        "Recognised", readonly=True,
+        help="The report carries the mark of an e-mail that was sent.")
     record_activity = fields.Many2One(
-        'marketing.automation.record.activity', "Record Activity",
+        'marketing.automation.record.activity', "Step",
         readonly=True, ondelete='SET NULL')
     activity = fields.Many2One(
         'marketing.automation.activity', "Activity",

@@ -92,23 +92,15 @@ def _behind(scenario):
 
 
 def _report(scenario, error=None):
-    "Store how the entry went and notify who has subscribed to the cron"
+    "Store how the entry went"
     pool = Pool()
-    Cron = pool.get('ir.cron')
     Scenario = pool.get('marketing.automation.scenario')
-    scenario = Scenario(scenario)
-    is_new = error and error != scenario.entry_error
     table = Scenario.__table__()
     cursor = Transaction().connection.cursor()
     cursor.execute(*table.update(
             [table.entry_at, table.entry_error],
             [clock.now().replace(microsecond=0), error],
-            where=table.id == scenario.id))
-    if is_new:
-        Cron.notify(
-            'tryton-warning', 'marketing_automation.act_scenario_form',
-            str(scenario.id), 'marketing_automation.msg_scenario_entry_error',
-            scenario=scenario.rec_name, error=error)
+            where=table.id == scenario))
 
 
 class _Entry:

@@ -26,12 +26,13 @@ class Cron(metaclass=PoolMeta):
                     "Enter Records into Marketing Scenarios"),
                 ('marketing.automation.record.activity|process',
                     "Do Marketing Activities"),
+                ('marketing.automation.notice|send',
+                    "Notify the Users of Marketing"),
                 ('marketing.automation.hit|clean',
                     "Forget Old Marketing Hits"),
                 ('ir.email|forget_marketing',
                     "Forget What Old Marketing E-mails Said"),
                 ])
-        cls._notifications.add('marketing.automation.scenario|trigger')
 
 
 class ViewTreeState(metaclass=PoolMeta):

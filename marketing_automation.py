@@ -49,18 +49,19 @@ class Scenario(Workflow, ModelSQL, ModelView):
     activities = fields.One2Many(
         'marketing.automation.activity', 'parent', "Activities")
     unsubscribable = fields.Boolean(
-        "Unsubscribable",
-        help="Check to unsubscribe the party as well, "
-        "so that none of its other records enters the scenario.")
+        "Unsubscribe the Party",
+        help="Check so that who unsubscribes leaves as a party: "
+        "none of its other records, such as its next sale, "
+        "enters the scenario.")
     tracking = fields.Selection([
-            ('individual', "Individual"),
-            ('aggregate', "Aggregate"),
-            ('none', "None"),
+            ('individual', "By Recipient"),
+            ('aggregate', "Only Counts"),
+            ('none', "Nothing"),
             ], "Tracking", required=True, sort=False,
-        help="Individual: opens and clicks are known for each record "
-        "and start activities.\n"
-        "Aggregate: they are only counted by activity.\n"
-        "None: e-mails contain neither tracked links nor a pixel.")
+        help="By Recipient: who has opened and clicked is known, "
+        "and activities can start on it.\n"
+        "Only Counts: opens and clicks are only counted.\n"
+        "Nothing: e-mails contain neither tracked links nor an image.")
     state = fields.Selection([
             ('draft', "Draft"),
             ('running', "Running"),

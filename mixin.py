@@ -87,7 +87,7 @@ class ActivityActionMixin:
     __slots__ = ()
 
     activity_action = fields.Function(
-        fields.Selection('get_activity_actions', "Activity Action"),
+        fields.Selection('get_activity_actions', "Action"),
         'on_change_with_activity_action')
 
     @classmethod

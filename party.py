@@ -25,7 +25,7 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
         help="Check to send e-mails without tracked links nor pixel.")
     marketing_scenario_unsubscribed = fields.Many2Many(
         'party.party-unsubscribed-marketing.automation.scenario',
-        'party', 'scenario', "Marketing Automation Scenario Unsubscribed")
+        'party', 'scenario', "Unsubscribed from Scenarios")
     marketing_unsubscriptions = fields.One2Many(
         'marketing.automation.unsubscription', 'party', "Unsubscriptions",
         readonly=True)

@@ -34,15 +34,15 @@ class Record(ModelSQL, ModelView):
     party = fields.Function(fields.Many2One(
             'party.party', "Party"), 'get_party', searcher='search_party')
     blocked = fields.Boolean(
-        "Blocked",
+        "Unsubscribed",
         states={
             'readonly': ~Eval('blocked', False),
             },
         help="Nothing more happens to the record in this scenario.")
     uuid = fields.Char("UUID", readonly=True, strip=False)
     activities = fields.One2Many(
-        'marketing.automation.record.activity', 'record', "Activities",
-        readonly=True)
+        'marketing.automation.record.activity', 'record', "Steps",
+        order=[('at', 'ASC NULLS LAST'), ('id', 'ASC')], readonly=True)
 
     @classmethod
     def __setup__(cls):
@@ -186,20 +186,20 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         'marketing.automation.activity', "Activity",
         required=True, readonly=True, ondelete='CASCADE')
     at = fields.DateTime(
-        "At",
+        "Date",
         states={
             'readonly': Eval('state') != 'waiting',
             'required': Eval('state') == 'done',
             },
-        help="When the activity is due or was finished.\n"
+        help="When the step is due or was finished.\n"
         "Empty while it waits for an event.")
     email_opened = fields.Boolean(
-        "E-mail Opened", readonly=True,
+        "Opened", readonly=True,
         states={
             'invisible': Eval('activity_action') != 'send_email',
             })
     email_clicked = fields.Boolean(
-        "E-mail Clicked", readonly=True,
+        "Clicked", readonly=True,
         states={
             'invisible': Eval('activity_action') != 'send_email',
             })
@@ -217,7 +217,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('limit', "Sending Limit"),
             ('window', "Outside Sending Hours"),
             ('condition', "Condition Not Fulfilled"),
-            ('blocked', "Blocked"),
+            ('blocked', "Unsubscribed from the Scenario"),
             ('unsubscribed', "Unsubscribed"),
             ('suppressed', "Address Suppressed"),
             ('deleted', "Record Deleted"),
@@ -232,7 +232,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('template', "Template Error"),
             ('refused', "Refused by the Mail Server"),
             ('expired', "Tried Too Long"),
-            ('worker', "Ended the Worker"),
+            ('worker', "Too Much for the System"),
             ('error', "Error"),
             ], "Reason", readonly=True, sort=False)
     detail = fields.Text("Detail", readonly=True)
@@ -248,7 +248,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         help="How many tracked links the e-mail has.")
     lease = fields.Timestamp(
         "Lease", readonly=True,
-        help="Until when a worker keeps the activity for itself.")
+        help="Until when a worker keeps the step for itself.")
     claims = fields.Integer(
         "Claims", readonly=True,
         help="How many workers have ended while they worked on it.")

@@ -2,12 +2,21 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """SQL expressions that python-sql and the platform do not have"""
+import datetime as dt
+
 from sql import Cast, Expression
-from sql.functions import Function, Lower
+from sql.functions import AtTimeZone, DateTrunc, Function, Lower
 
 from trytond import backend
 
-__all__ = ['SetConfig', 'Unqualified', 'random_uuid']
+__all__ = ['SetConfig', 'Unqualified', 'first_day', 'random_uuid']
+# How SQLite finds the first day of a period
+_first_day = {
+    'day': [],
+    'week': ['weekday 0', '-6 days'],
+    'month': ['start of month'],
+    'year': ['start of year'],
+    }
 
 
 class Unqualified(Expression):
@@ -61,3 +70,28 @@ def random_uuid():
     if backend.name == 'sqlite':
         return Lower(Hex(RandomBlob(16)))
     return Replace(Cast(GenRandomUUID(), 'VARCHAR'), '-', '')
+
+
+class SQLiteDate(Function):
+    __slots__ = ()
+    _function = 'DATE'
+
+
+def first_day(period, instant, timezone=None):
+    """Return the expression of the first day of the period of an instant
+
+    period -- day, week, month or year
+    instant -- expression of a naive UTC datetime
+    timezone -- ZoneInfo in which the days start, UTC if None
+
+    SQLite knows no time zones: it takes the offset of now.
+    """
+    if backend.name == 'sqlite':
+        modifiers = _first_day[period]
+        if timezone:
+            offset = dt.datetime.now(timezone).utcoffset()
+            modifiers = [f'{offset.total_seconds():+} seconds', *modifiers]
+        return SQLiteDate(instant, *modifiers)
+    if timezone:
+        instant = AtTimeZone(AtTimeZone(instant, 'UTC'), timezone.key)
+    return DateTrunc(period, instant)

@@ -39,7 +39,7 @@ class Link(ModelSQL, ModelView):
     activity = fields.Many2One(
         'marketing.automation.activity', "Activity",
         required=True, readonly=True, ondelete='CASCADE')
-    url = fields.Text("URL", required=True, readonly=True, strip=False)
+    url = fields.Text("Address", required=True, readonly=True, strip=False)
     digest = fields.Char(
         "Digest", required=True, readonly=True,
         help="SHA-256 of the URL, which may be too long for an index.")
@@ -100,7 +100,7 @@ class Record(metaclass=PoolMeta):
 
     anonymous = fields.Boolean(
         "Anonymous", readonly=True,
-        help="Hits on its e-mails are stored without who made them.")
+        help="Opens and clicks are stored without who made them.")
 
     @classmethod
     def set_anonymous(cls, resources, anonymous):
@@ -122,27 +122,37 @@ class Hit(ModelSQL, ModelView):
     __name__ = 'marketing.automation.hit'
     _log = False
 
-    at = fields.Timestamp("At", required=True, readonly=True)
+    at = fields.Timestamp("Date", required=True, readonly=True)
+    kind = fields.Function(fields.Selection([
+                ('open', "Open"),
+                ('click', "Click"),
+                ], "Kind"),
+        'get_kind')
+    record = fields.Function(fields.Many2One(
+            'marketing.automation.record', "Record",
+            help="Who it was, empty where it is not known."),
+        'get_record')
     activity = fields.Many2One(
         'marketing.automation.activity', "Activity",
         required=True, readonly=True, ondelete='CASCADE')
     record_activity = fields.Many2One(
-        'marketing.automation.record.activity', "Record Activity",
+        'marketing.automation.record.activity', "Step",
         readonly=True, ondelete='CASCADE',
-        help="Empty when hits are only counted by activity.")
+        help="Empty when opens and clicks are only counted.")
     link = fields.Many2One(
         'marketing.automation.link', "Link",
         readonly=True, ondelete='CASCADE',
         help="The link that was followed, empty for an open.")
     verdict = fields.Selection([
-            ('human', "Human"),
+            ('human', "Person"),
             ('machine', "Machine"),
-            ('unknown', "Unknown"),
-            ], "Verdict", required=True, readonly=True, sort=False)
+            ('unknown', "Not Known Yet"),
+            ], "Made By", required=True, readonly=True, sort=False,
+        help="Scanners and proxies follow links before people do.")
     verdict_string = verdict.translated('verdict')
     settled = fields.Boolean(
         "Settled", readonly=True,
-        help="The hit has started what depends on it.")
+        help="It has started what depends on it.")
 
     @classmethod
     def __setup__(cls):
@@ -163,6 +173,15 @@ class Hit(ModelSQL, ModelView):
                     where=t.settled == Literal(False)),
                 })
         cls._order = [('at', 'DESC'), ('id', 'DESC')]
+        # The fractions only matter to the rules
+        cls.at.format = '%H:%M:%S'
+
+    def get_kind(self, name):
+        return 'click' if self.link else 'open'
+
+    def get_record(self, name):
+        if self.record_activity:
+            return self.record_activity.record.id
 
     @classmethod
     def clicked(cls, token, request, url=None):

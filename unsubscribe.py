@@ -3,17 +3,34 @@
 # terms.
 """Who does not want e-mails any more, since when and because of which"""
 import re
+from email.utils import parseaddr
 from html import unescape
 
 from trytond.model import Index, ModelSQL, ModelView, fields
-from trytond.pool import Pool
+from trytond.pool import Pool, PoolMeta
 from trytond.report import Report
 from trytond.transaction import Transaction, inactive_records
 
-from . import clock, signature
+from . import clock, settings, signature
 from .mail.link import to_uri
 
 _next = re.compile(r"""unsubscribe\|([^"'<>]*)""")
+
+
+class Scenario(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.scenario'
+
+    public_name = fields.Char(
+        "Shown to Recipients", translate=True,
+        help="What the page to unsubscribe calls these e-mails, "
+        "such as \"Our newsletter\".")
+
+    def sender_name(self, record):
+        "Return who sends to the record, in words for the recipient"
+        senders = [
+            a.email_from for a in self.all_activities if a.email_from]
+        name, address = parseaddr((senders or [settings.email_from()])[0])
+        return name or address
 
 
 class Unsubscription(ModelSQL, ModelView):
@@ -35,9 +52,9 @@ class Unsubscription(ModelSQL, ModelView):
         'marketing.automation.activity', "Activity",
         readonly=True, ondelete='SET NULL',
         help="The activity whose e-mail led to the unsubscription.")
-    at = fields.DateTime("At", required=True, readonly=True)
+    at = fields.DateTime("Date", required=True, readonly=True)
     undone_at = fields.DateTime(
-        "Undone At", readonly=True,
+        "Taken Back", readonly=True,
         help="When the recipient took it back.")
 
     @classmethod
@@ -188,6 +205,8 @@ class Unsubscribe(Report):
         record, = records
         party = record.party
         context['party'] = party
+        context['sender'] = record.scenario.sender_name(record.record)
+        context['public_name'] = record.scenario.public_name
         context['everything'] = bool(party and party.marketing_unsubscribed)
         context['stopped'] = bool(record.blocked or context['everything'])
         context['undone'] = data.get('undone', False)

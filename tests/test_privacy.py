@@ -99,7 +99,7 @@ class PrivacyTestCase(DatabaseTestCase):
                     Sale.read([sale.id], ['number'])
         for text in [
                 ADDRESS, sale.rec_name, "Hello Anna", "https://example.org/",
-                "Human", "Soft Bounce", "Anna is full",
+                "Person", "Soft Bounce", "Anna is full",
                 "Hard Bounce", "Anna is gone",
                 "Unsubscribed from all marketing automation."]:
             with self.subTest(text=text):

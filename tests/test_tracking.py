@@ -310,7 +310,7 @@ class TrackingTestCase(DatabaseTestCase):
             return [
                 sum(getattr(r, n) for r in Reporting.search([
                             ('activity', '=', sent.activity.id)]))
-                for n in ['opens', 'clicks', 'machine_hits']]
+                for n in ['opens', 'clicks', 'machine_opens']]
 
         self.assertEqual(counts(), [1, 1, 1])
         Hit._clean_slice(dt.datetime.now() - dt.timedelta(days=365))
