@@ -19,7 +19,6 @@ import trytond.config as config
 from trytond import __series__
 from trytond.pool import Pool
 from trytond.tests.test_tryton import DB_NAME, activate_module, drop_db
-from trytond.tools import find_path
 from trytond.transaction import Transaction
 from trytond.wsgi import app
 
@@ -186,23 +185,6 @@ class BrowserTestCase(unittest.TestCase):
         pool = Pool()
         Item = pool.get('ir.module.config_wizard.item')
         Item.write(Item.search([]), {'state': 'done'})
-
-    @classmethod
-    def load_language(cls, code):
-        "Return the language, with the translations of all that is active"
-        pool = Pool()
-        Language = pool.get('ir.lang')
-        Module = pool.get('ir.module')
-        Translation = pool.get('ir.translation')
-        language, = Language.search([('code', '=', code)])
-        Language.write([language], {'translatable': True})
-        for module in Module.search([('state', '=', 'activated')]):
-            try:
-                path = find_path(f'{module.name}/locale/{code}.po')
-            except FileNotFoundError:
-                continue
-            Translation.translation_import(code, module.name, path)
-        return language
 
     @classmethod
     def prepare(cls):

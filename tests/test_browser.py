@@ -80,7 +80,7 @@ class ClientTestCase(BrowserTestCase):
         errors = []
         page.on('pageerror', lambda error: errors.append(error))
         self.login(page, url)
-        self.open_menu(page, "Marketing", "Scenarios")
+        self.open_menu(page, "Marketing", "Automation", "Scenarios")
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
         self._wait_count(page, 3)
         self._check_domain(page)
@@ -95,7 +95,7 @@ class ClientTestCase(BrowserTestCase):
 
     def _activity(self, page, url):
         self.login(page, url)
-        self.open_menu(page, "Marketing", "Scenarios")
+        self.open_menu(page, "Marketing", "Automation", "Scenarios")
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
         self._wait_count(page, 3)
         page.get_by_role('tab', name="Activities").click()

@@ -87,10 +87,13 @@ class ResultsTestCase(BrowserTestCase):
 
     @classmethod
     def prepare(cls):
+        Language = Pool().get('ir.lang')
+        german, = Language.search([('code', '=', 'de')])
+        Language.load_translations([german])
         create_marketer(name="Marketing User", password=cls.password)
         create_marketer(
             'german', name="Marketing User", password=cls.password,
-            language=cls.load_language('de').id)
+            language=german.id)
         create_campaign()
 
     def test_lists(self):

@@ -61,7 +61,7 @@ class TryingTestCase(BrowserTestCase):
         errors = []
         page.on('pageerror', lambda error: errors.append(error))
         self.login(page, url)
-        self.open_menu(page, "Marketing", "Scenarios")
+        self.open_menu(page, "Marketing", "Automation", "Scenarios")
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
         page.get_by_role('button', name="Rehearse", exact=True).click()
         dialog = page.locator('.wizard-dialog:visible')

@@ -92,7 +92,7 @@ class WritingTestCase(BrowserTestCase):
 
     def _open(self, page, menu, scenarios, activities):
         "Return the dialog of the activity"
-        self.open_menu(page, menu, scenarios)
+        self.open_menu(page, menu, "Automation", scenarios)
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
         return self._open_activity(page, activities)
 

@@ -24,10 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ['delivery', 'mail', 'template']
 LANGUAGES = ['de', 'es', 'fr']
 # Models that nobody reads
-SECRET = {
-    'marketing.automation.configuration',
-    'marketing.automation.sent_email.dictionary',
-    }
+SECRET = {'marketing.automation.sent_email.dictionary'}
 _placeholder = re.compile(r'%\((\w+)\)[sd]|%%|\$\{[^}]*\}')
 
 
@@ -204,8 +201,9 @@ class MarketingAutomationTestCase(
             'record_view_list', 'record_activity_view_form',
             'record_activity_view_list', 'act_scenario_form',
             'act_activity_tree', 'act_record_form', 'act_record_activity_form',
-            'menu_scenario_form', 'access_scenario', 'access_activity',
-            'access_record', 'access_record_activity']
+            'menu_scenario_form', 'act_reporting_activity_keyword',
+            'act_reporting_scenario_keyword', 'access_scenario',
+            'access_activity', 'access_record', 'access_record_activity']
         for name in names:
             with self.subTest(name=name):
                 self.assertTrue(ModelData.get_id(self.module, name))
