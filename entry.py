@@ -131,6 +131,13 @@ class _Entry:
         self.cursor = Transaction().connection.cursor()
         return func(*args)
 
+    def _count(self):
+        candidate = self.audience.query()
+        self.cursor.execute(*candidate.select(
+                Count(Literal(1)),
+                where=~Exists(self._entered(candidate, Literal(1)))))
+        return self.cursor.fetchone()[0]
+
     def _bounds(self):
         "Return the ids ]last, bound] of the new records, None without any"
         candidate = self.audience.query()
@@ -249,6 +256,12 @@ def _catch_up_slice(activity, last):
     cursor.execute(*table.update(
             [table.catch_up], [False], where=table.id == activity.id))
     Transaction().counter += 1
+
+
+def count_new(scenario):
+    "Return how many records would enter now that the user is allowed to see"
+    entry = _Entry(scenario.id, _call)
+    return entry._in_transaction(entry._count)
 
 
 def start(record):

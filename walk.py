@@ -136,8 +136,10 @@ class Walk:
         scenario = Scenario(self.scenario.id)
         if scenario.state != 'running':
             Scenario.write([scenario], {'state': 'running'})
-        matches = Audience(scenario).Model.search([
-                ('id', '=', self.resource.id), *Audience(scenario).domain])
+        matches = self.resource.__class__.search([
+                ('id', '=', self.resource.id),
+                ('id', 'in', Audience(scenario).query()),
+                ])
         self._say('entered' if matches else 'not_entered', None)
         records = Record.search([
                 ('scenario', '=', scenario.id),

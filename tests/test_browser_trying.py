@@ -22,7 +22,7 @@ WINDOW = {'width': 1280, 'height': 800}
 
 
 class TryingTestCase(BrowserTestCase):
-    "Test to rehearse"
+    "Test to rehearse a scenario and to estimate its e-mails"
     with_client = True
 
     @classmethod
@@ -57,14 +57,18 @@ class TryingTestCase(BrowserTestCase):
             Email = pool.get('ir.email')
             self.assertEqual(Email.search([], count=True), 0)
 
-    def _rehearse(self, page, url):
-        errors = []
-        page.on('pageerror', lambda error: errors.append(error))
+    def _open(self, page, url, button):
+        "Return the dialog that the button of the scenario opens"
         self.login(page, url)
         self.open_menu(page, "Marketing", "Automation", "Scenarios")
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
-        page.get_by_role('button', name="Rehearse", exact=True).click()
-        dialog = page.locator('.wizard-dialog:visible')
+        page.get_by_role('button', name=button, exact=True).click()
+        return page.locator('.wizard-dialog:visible')
+
+    def _rehearse(self, page, url):
+        errors = []
+        page.on('pageerror', lambda error: errors.append(error))
+        dialog = self._open(page, url, "Rehearse")
         self._see(dialog, "The record enters the scenario.")
         self.shoot(page, 'begun')
 
@@ -108,3 +112,45 @@ class TryingTestCase(BrowserTestCase):
     @staticmethod
     def _click(dialog, name):
         dialog.get_by_role('button', name=name, exact=True).click()
+
+    def test_estimate(self):
+        "Test to see the past weeks, and to give rates"
+        self.browse(self._estimate, viewport=WINDOW)
+
+    def _estimate(self, page, url):
+        errors = []
+        page.on('pageerror', lambda error: errors.append(error))
+        dialog = self._open(page, url, "Estimate")
+        self._see(dialog, "Busiest Week")
+        dialog.locator('.graph svg').first.wait_for()
+        self._wait_value(page, 'first_count', '2')
+        # Both get the first e-mail, and at most one or two more later
+        self._wait_value(page, 'peak_week_emails', '2')
+        for name, percent in [('open_rate', '50'), ('click_rate', '10')]:
+            rate = dialog.locator(f'input[name={name}]:visible')
+            rate.click()
+            page.keyboard.type(percent)
+            page.keyboard.press('Tab')
+            self._wait_value(page, name, f'{percent}.00')
+        page.wait_for_function(
+            '''() => !document.querySelector('textarea[name=notes]').value
+                .includes("Without the rates")''')
+        weeks = dialog.locator('select[name=weeks]:visible')
+        weeks.select_option(label="12 Weeks")
+        weeks.press('Tab')
+        self.shoot(page, 'graph')
+        dialog.get_by_role('tab', name="Numbers").click()
+        dialog.locator(
+            'th.integer:visible', has_text="E-mails at Most").wait_for()
+        self.shoot(page, 'list')
+        self.assertEqual(dialog.locator('tbody tr:visible').count(), 12)
+        self._click(dialog, "Close")
+        page.locator('.modal-backdrop').wait_for(state='detached')
+        self.assertFalse(errors)
+
+    @staticmethod
+    def _wait_value(page, name, value):
+        page.wait_for_function(
+            '''([name, value]) => [...document.querySelectorAll(
+                `input[name=${name}]`)].some((i) => i.value == value)
+            ''', arg=[name, value])
