@@ -101,6 +101,7 @@ setup(
         'cachetools >= 5',
         'Genshi',
         'crawler-user-agents >= 1.67',
+        'css-inline >= 0.24',
         'flufl.bounce >= 5.0',
         'idna',
         'inscriptis >= 2.5',

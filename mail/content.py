@@ -20,7 +20,8 @@ from trytond.i18n import gettext
 
 from ..exceptions import Failure
 from ..template import Static, limited, serialize
-from .converter import ConversionError, html_to_text, mjml_to_html
+from .converter import (
+    ConversionError, html_to_text, inline_styles, mjml_to_html)
 from .link import substitute
 
 FIRST_MARK = 0xF0000  # Supplementary Private Use Area-A
@@ -165,11 +166,13 @@ class _Skeleton:
             _chunks(shape), [placeholders.rewrite],
             'xml' if is_mjml else 'xhtml')
         self.failure = None
-        if is_mjml:
-            try:
+        try:
+            if is_mjml:
                 html = placeholders.rewrite_anchors(mjml(html))
-            except Failure as failure:
-                self.failure = failure
+            elif '<style' in html:
+                html = styled(html)
+        except Failure as failure:
+            self.failure = failure
         self.html = self.split(html)
         self.size = 3 * len(html)
         self.is_table = '<table' in html.lower()
@@ -246,6 +249,14 @@ def mjml(source):
     "Return the HTML of the MJML, or raise the Failure to be shown"
     try:
         return mjml_to_html(source)
+    except ConversionError as error:
+        raise _failure(error) from error
+
+
+def styled(source):
+    "Return the HTML as mail clients need it that know no style sheets"
+    try:
+        return inline_styles(source)
     except ConversionError as error:
         raise _failure(error) from error
 

@@ -1,7 +1,7 @@
 # This file is part of marketing_automation.  The COPYRIGHT file at the top
 # level of this repository contains the full copyright notices and license
 # terms.
-"""MJML to HTML and HTML to text, in a process of its own
+"""MJML to HTML, styles to elements and HTML to text, in an own process
 
 Nobody knows what input the libraries need forever for, or all of the memory,
 or fall over.  So they work in a child process, which has one limit of time
@@ -27,11 +27,12 @@ TIMEOUT = 5  # seconds for one conversion
 MEMORY = 512 * 1024 ** 2  # bytes
 MAX_RESULT = 4_000_000  # bytes
 _head = struct.Struct('>BI')  # kind or status, length of what follows
-TEXT, MJML = KINDS = range(2)
+TEXT, MJML, STYLES = range(3)
 DONE, FAILED = range(2)
 # Lists are indented by two spaces, layout tables by more
 _margin = re.compile(r'[ \t\xa0]+$|^[ \t\xa0]{3,}', re.M)
 _blank = re.compile(r'\n{3,}')
+_doctype = re.compile(r'<!doctype[^>]*>', re.IGNORECASE)
 _link_space = re.compile(r'(?<=\[)\s+|\s+(?=\]\()')
 
 
@@ -53,6 +54,11 @@ def html_to_text(html):
 
 def mjml_to_html(source):
     return _converter().convert(MJML, source)
+
+
+def inline_styles(html):
+    "Return the HTML with its styles at the elements"
+    return _converter().convert(STYLES, html)
 
 
 class Converter:
@@ -164,9 +170,21 @@ def _to_html(source):
     return mrml.to_html(source).content
 
 
+def _inline_styles(html):
+    import css_inline
+    result = css_inline.inline(
+        html, load_remote_stylesheets=False, keep_link_tags=True,
+        # What has no element to be at, such as a media query
+        keep_style_tags=True, remove_inlined_selectors=True)
+    if doctype := _doctype.search(html):
+        # How old mail clients are to show it
+        result = _doctype.sub(lambda _: doctype[0], result, 1)
+    return result
+
+
 def _serve(stdin, stdout):
     "Convert what comes until the parent ends"
-    functions = {TEXT: _to_text, MJML: _to_html}
+    functions = {TEXT: _to_text, MJML: _to_html, STYLES: _inline_styles}
     while head := stdin.read(_head.size):
         kind, size = _head.unpack(head)
         content = stdin.read(size).decode('utf-8', 'surrogatepass')

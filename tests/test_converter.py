@@ -3,22 +3,25 @@
 # terms.
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
+from tempfile import NamedTemporaryFile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trytond.modules.marketing_automation.mail import converter
 from trytond.modules.marketing_automation.mail.converter import (
-    TIMEOUT, ConversionError, html_to_text, mjml_to_html)
+    TIMEOUT, ConversionError, html_to_text, inline_styles, mjml_to_html)
 
 # Of loaded machines
 SLACK = 10
 HTML = '<html><body>%s</body></html>'
+STYLED = '<html><head><style>%s</style></head><body>%s</body></html>'
 MJML = (
     '<mjml><mj-body><mj-section><mj-column>%s'
     '</mj-column></mj-section></mj-body></mjml>')
@@ -79,6 +82,40 @@ class ConverterTestCase(unittest.TestCase):
                 ]:
             with self.subTest(name=name):
                 self.check(mjml_to_html, content)
+
+    def test_styles(self):
+        "Test style sheets that take long or much memory"
+        image = f'background: url(data:,{"x" * 100_000})'
+        for name, content in [
+                ('matches', STYLED % (
+                        'p { color: red }' * 20_000, '<p>x</p>' * 5_000)),
+                ('size', STYLED % (f'p {{ {image} }}', '<p>x</p>' * 10_000)),
+                ('nested', STYLED % (
+                        'p { color: red }', '<div>' * 100_000)),
+                ('blocks', STYLED % ('@media {' * 50_000, '<p>x</p>')),
+                ('selectors', STYLED % (':not(' * 50_000, '<p>x</p>')),
+                ]:
+            with self.subTest(name=name):
+                self.check(inline_styles, content)
+
+    def test_styles_not_fetched(self):
+        "Test nothing outside of the e-mail is read for its styles"
+        with (socket.create_server(('127.0.0.1', 0)) as server,
+                NamedTemporaryFile('w', suffix='.css') as file):
+            server.settimeout(0)
+            file.write('p { color: red }')
+            file.flush()
+            host, port = server.getsockname()
+            result = inline_styles(STYLED % (
+                    f'@import url("http://{host}:{port}/a.css");'
+                    f'@import url("file://{file.name}");',
+                    f'<link rel="stylesheet" href="file://{file.name}">'
+                    f'<link rel="stylesheet" href="{file.name}">'
+                    f'<link rel="stylesheet" href="http://{host}:{port}/b">'
+                    '<p>x</p>'))
+            self.assertIn('<p>x</p>', result)
+            with self.assertRaises(BlockingIOError):
+                server.accept()
 
     def test_reason(self):
         "Test the reason of the library is told, of a limit there is none"

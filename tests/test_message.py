@@ -226,6 +226,59 @@ class MessageTestCase(ComposedTestCase):
         msg = self._message(BODY % '<p/>', title="From ${sender_address}")
         self.assertEqual(msg['Subject'], "From Main Street 1")
 
+    @with_transaction()
+    def test_styles(self):
+        "Test style sheets are sent at the elements, and the rest of them too"
+        msg = self._message("""\
+<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN"
+    "http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">
+<html><head><style>
+p { color: red; margin: 0 }
+a.button { background: url("https://example.com/i?a=1&amp;b=2") }
+a:hover { color: green }
+@media (max-width: 600px) { .wide { width: 100% !important } }
+</style></head><body>
+<!--[if mso]><table><tr><td><![endif]-->
+<p class="wide" style="margin: 1px">Hello ${record.name}&nbsp;&lt;</p>
+<a class="button" href="https://example.com/?a=1&amp;b=2">Go</a>
+<a href="unsubscribe">Stop</a>
+<!--[if mso]></td></tr></table><![endif]-->
+</body></html>""", name="<b>Zoë</b>")
+        content = msg.get_body(('html',)).get_content()
+        self.assertTrue(content.startswith('<!DOCTYPE html PUBLIC "-//W3C'))
+        self.assertIn('<!--[if mso]><table><tr><td><![endif]-->', content)
+        self.assertIn('Hello &lt;b&gt;Zoë&lt;/b&gt;', content)
+        tree = html.fromstring(content)
+        styles = {
+            e.get('class'): dict(
+                p.split(': ', 1) for p in e.get('style').split(';') if p)
+            for e in tree.xpath('//*[@style]')}
+        self.assertEqual(styles, {
+                'wide': {'color': 'red', 'margin': '1px'},
+                'button': {
+                    'background': "url('https://example.com/i?a=1&b=2')"},
+                })
+        style = ' '.join(tree.xpath('string(//style)').split())
+        self.assertIn('@media (max-width: 600px) { .wide {', style)
+        self.assertIn('a:hover', style)
+        self.assertNotIn('button', style)
+        tracked, unsubscribe = self._links(msg)
+        self.assertTrue(tracked.startswith(f'{BASE}m/'))
+        self.assertIn('/unsubscribe?', unsubscribe)
+        self.assertEqual(
+            self._urls(), ['https://example.com/?a=1&b=2'])
+        self.assertEqual(len(self._pixels(msg)), 1)
+
+    @with_transaction()
+    def test_styles_ignored(self):
+        "Test a style sheet can be kept as it is"
+        msg = self._message(
+            '<html><head><style data-css-inline="ignore">p { color: red }'
+            '</style></head><body><p>Hello</p></body></html>')
+        content = msg.get_body(('html',)).get_content()
+        self.assertIn('p { color: red }', content)
+        self.assertIn('<p>Hello</p>', content)
+
     def _extend(self):
         "Let templates name the voucher, the friend and a function"
         pool = Pool()
