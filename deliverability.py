@@ -11,7 +11,7 @@ from trytond.wizard import Button, StateView, Wizard
 
 from . import settings
 from .mail import sample
-from .mail.address import domain
+from .mail.address import mail_domain
 from .mail.header import sender_headers
 
 # Gmail cuts longer messages and hides the link to unsubscribe with the rest
@@ -99,7 +99,7 @@ def _is_aligned(shown, envelope):
 
 
 def _domain(address):
-    return domain(parseaddr(str(address))[1])
+    return mail_domain(parseaddr(str(address))[1])
 
 
 def _address(activity):

@@ -28,6 +28,8 @@ class Cron(metaclass=PoolMeta):
                     "Do Marketing Activities"),
                 ('marketing.automation.notice|send',
                     "Notify the Users of Marketing"),
+                ('marketing.automation.throttle|clean',
+                    "Forget Used Marketing Limits"),
                 ('marketing.automation.hit|clean',
                     "Forget Old Marketing Hits"),
                 ('ir.email|forget_marketing',

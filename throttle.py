@@ -15,7 +15,7 @@ from . import clock, schedule, settings
 
 
 class Throttle(ModelSQL):
-    "The key is empty for the server as a whole or names a recipient domain"
+    "The key is empty for the server as a whole or names a mail domain"
     __name__ = 'marketing.automation.throttle'
     _log = False
 
@@ -93,7 +93,7 @@ class Throttle(ModelSQL):
         limit = settings.domain_limit()
         domains = defaultdict(list)
         for draft in drafts:
-            domains[draft.domain].append(draft)
+            domains[draft.mail_domain].append(draft)
         beyond = []
         # In one order, so that workers do not wait for each other
         for name, group in sorted(domains.items()):
@@ -111,7 +111,7 @@ class Throttle(ModelSQL):
 
     @classmethod
     def clean(cls):
-        "Forget the domains of the past"
+        "Forget the mail domains of the past"
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
         before = dt.datetime.now() - dt.timedelta(days=1)

@@ -28,8 +28,6 @@ def wake():
     "Wake as many drains as what is due can keep busy"
     pool = Pool()
     RecordActivity = pool.get('marketing.automation.record.activity')
-    Throttle = pool.get('marketing.automation.throttle')
-    commit(Throttle.clean)
     until = dt.datetime.now()
     size = settings.slice_size()
     due = look(Backlog(until).ids, settings.drains() * size)

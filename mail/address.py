@@ -30,7 +30,7 @@ def parse_address(source):
     return name, address
 
 
-def domain(address):
+def mail_domain(address):
     "Return the domain of the address in lower case"
     return address.rpartition('@')[2].lower()
 

@@ -25,7 +25,7 @@ from ..mixin import party_of
 from ..template import (
     TemplateRenderError, TemplateSyntaxError, compile_markup, compile_text)
 from ..template.values import Guarded
-from .address import domain, is_address, one_line, to_ascii
+from .address import is_address, mail_domain, one_line, to_ascii
 from .content import CACHE, Content, is_mjml, kept
 from .header import (
     POLICY, POLICY_UTF8, Plain, recipient_header, sender_headers)
@@ -104,9 +104,9 @@ class Draft:
             _plain(activity.email_template))
 
     @property
-    def domain(self):
+    def mail_domain(self):
         "The domain of the recipient"
-        return domain(self.address)
+        return mail_domain(self.address)
 
     @property
     def urls(self):

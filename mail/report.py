@@ -52,8 +52,6 @@ from flufl.bounce import all_failures
 __all__ = ['parse', 'Report', 'ReportTooLarge', 'MAX_SIZE']
 
 logger = logging.getLogger(__name__)
-# It says whenever it starts one of its 17 detectors
-logging.getLogger('flufl.bounce').setLevel(logging.CRITICAL)
 
 MAX_SIZE = 10 * 1024 * 1024  # bytes; more is refused
 HEAD_SIZE = 256 * 1024  # bytes read: a report precedes the message it returns
