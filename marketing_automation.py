@@ -437,7 +437,8 @@ class Activity(
         if number is not None and unit:
             return number * DELAY_UNITS[unit]
 
-    @fields.depends('delay_number', 'delay_unit')
+    # A script that reads the stored delay later on would lose the new one
+    @fields.depends('delay', 'delay_number', 'delay_unit')
     def on_change_delay_number(self):
         self.delay = self._delay(self.delay_number, self.delay_unit)
 
