@@ -99,6 +99,10 @@ class EmailResults:
         return Date.today() - dt.timedelta(days=DAYS - 1)
 
     @classmethod
+    def set_daily_results(cls, records, name, value):
+        "They are only shown"
+
+    @classmethod
     def get_daily_results(cls, records, name):
         pool = Pool()
         Reporting = pool.get(cls._report)
@@ -149,7 +153,7 @@ class Scenario(EmailResults, metaclass=PoolMeta):
     daily_results = fields.Function(fields.One2Many(
             'marketing.automation.reporting.scenario', 'scenario',
             "Last 30 Days", context=_last_days, depends=['results_from']),
-        'get_daily_results')
+        'get_daily_results', setter='set_daily_results')
     waiting_count = fields.Function(fields.Integer(
             "Waiting", help="Steps that are planned for later."),
         'get_progress')
@@ -274,7 +278,7 @@ class Activity(EmailResults, metaclass=PoolMeta):
     daily_results = fields.Function(fields.One2Many(
             'marketing.automation.reporting.activity', 'activity',
             "Last 30 Days", context=_last_days, depends=['results_from']),
-        'get_daily_results')
+        'get_daily_results', setter='set_daily_results')
     email_open_rate_trend = fields.Function(
         fields.Char("Open Rate Trend"), 'get_trend')
     email_click_rate_trend = fields.Function(
