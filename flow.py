@@ -60,10 +60,10 @@ class Activity(metaclass=PoolMeta):
             what=self.flow_what())
 
     @fields.depends(
-        'event', 'negative', 'on', 'condition', methods=['_flow_delay'])
+        'event', 'negative', 'on', 'condition', methods=['flow_delay'])
     def flow_when(self):
         "Return when the activity is done, to start a sentence with"
-        delay = self._flow_delay()
+        delay = self.flow_delay()
         parts = ['later' if delay else 'now']
         if self.event in EVENTS:
             parts[:0] = [self.event, *(['not'] if self.negative else [])]
@@ -76,7 +76,7 @@ class Activity(metaclass=PoolMeta):
         return when
 
     @fields.depends('delay', 'delay_number', 'delay_unit')
-    def _flow_delay(self):
+    def flow_delay(self):
         "Return the delay in its longest unit, or None to not wait"
         if not self.delay:
             return None

@@ -12,7 +12,6 @@ from collections import namedtuple
 
 from trytond.i18n import gettext
 from trytond.pool import Pool
-from trytond.report import Report
 from trytond.transaction import Transaction
 
 from . import clock, entry
@@ -288,7 +287,7 @@ def _waits(activity):
         name += f'_{activity.event}'
     return gettext(
         f'marketing_automation.msg_rehearsal_{name}',
-        delay=Report.format_timedelta(activity.delay))
+        delay=activity.flow_delay())
 
 
 def _due(activity):
@@ -305,4 +304,4 @@ def _on_event(activity):
     return gettext(
         f'marketing_automation.msg_rehearsal_{name}_{activity.event}',
         email=activity.parent.rec_name,
-        delay=Report.format_timedelta(activity.delay))
+        delay=activity.flow_delay())

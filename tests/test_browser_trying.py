@@ -97,7 +97,7 @@ class TryingTestCase(BrowserTestCase):
         number.press('Tab')
         self._click(dialog, "Wait")
         frame.get_by_role('heading', name="Reminder").wait_for()
-        self._see(dialog, "Waits 3d for the e-mail to be opened.")
+        self._see(dialog, "Waits 3 days for the e-mail to be opened.")
         self.shoot(page, 'not_opened')
         self._click(dialog, "Unsubscribed")
         self._see(dialog, "The recipient unsubscribes.")
