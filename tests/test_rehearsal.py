@@ -242,6 +242,21 @@ class RehearsalTestCase(DatabaseTestCase):
         self.assertEqual(self._steps(walk)[-1], ('waiting', "Reminder"))
         self.assertEqual(walk.ahead[-1].kind, 'untracked')
 
+    def test_sending_hours(self):
+        "Test that what is due outside of the sending hours waits for them"
+        self._tree()
+        day = dt.date.today() + 3 * DAY
+        self.scenario.window_days = [str(day.weekday())]
+        self.scenario.save()
+        walk = self._begin()
+        walk.add('next')
+
+        self.assertEqual(self._steps(walk)[-1], ('waiting', "Welcome"))
+        self.assertIn("sending hours", walk.steps[-1].what)
+        walk.add('next')
+        self.assertEqual(self._steps(walk)[-2], ('done', "Welcome"))
+        self.assertEqual(walk.time.date(), day)
+
     def test_failure(self):
         "Test an e-mail that can not be composed"
         create_email(
