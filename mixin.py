@@ -96,7 +96,7 @@ class ActivityActionMixin:
         Activity = pool.get('marketing.automation.activity')
         return Activity.fields_get(['action'])['action']['selection']
 
-    @fields.depends('activity')
+    @fields.depends('activity', '_parent_activity.action')
     def on_change_with_activity_action(self, name=None):
         if self.activity:
             return self.activity.action
