@@ -62,13 +62,3 @@ class Scenario(metaclass=PoolMeta):
         if company := own_company(record) or self.sending_company:
             return Company(company).rec_name
         return super().sender_name(record)
-
-    @classmethod
-    def reporting_timezone(cls):
-        pool = Pool()
-        Company = pool.get('company.company')
-        company = Transaction().context.get('company')
-        if company is not None and company >= 0:
-            if name := Company(company).timezone:
-                return timezone.get_tzinfo(name)
-        return super().reporting_timezone()

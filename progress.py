@@ -95,8 +95,8 @@ class EmailResults:
 
     def get_results_from(self, name):
         pool = Pool()
-        Date = pool.get('ir.date')
-        return Date.today() - dt.timedelta(days=DAYS - 1)
+        Scenario = pool.get('marketing.automation.scenario')
+        return Scenario.reporting_today() - dt.timedelta(days=DAYS - 1)
 
     @classmethod
     def set_daily_results(cls, records, name, value):
@@ -179,7 +179,15 @@ class Scenario(EmailResults, metaclass=PoolMeta):
 
     @classmethod
     def reporting_timezone(cls):
-        "Return the ZoneInfo in which the days of reports start, None for UTC"
+        "Return the ZoneInfo in which the days of reports start"
+        return cls.company_time_zone(Transaction().context.get('company'))
+
+    @classmethod
+    def reporting_today(cls):
+        "Return the date of today in reports"
+        pool = Pool()
+        Date = pool.get('ir.date')
+        return Date.today(timezone=cls.reporting_timezone())
 
     @classmethod
     def get_record_count(cls, scenarios, names):

@@ -58,20 +58,20 @@ class Context(ModelView):
     @classmethod
     def default_from_date(cls):
         pool = Pool()
-        Date = pool.get('ir.date')
+        Scenario = pool.get('marketing.automation.scenario')
         context = Transaction().context
         if 'from_date' in context:
             return context['from_date']
-        return Date.today() - relativedelta(years=1)
+        return Scenario.reporting_today() - relativedelta(years=1)
 
     @classmethod
     def default_to_date(cls):
         pool = Pool()
-        Date = pool.get('ir.date')
+        Scenario = pool.get('marketing.automation.scenario')
         context = Transaction().context
         if 'to_date' in context:
             return context['to_date']
-        return Date.today()
+        return Scenario.reporting_today()
 
     @classmethod
     def default_period(cls):
@@ -93,7 +93,7 @@ class Counts:
     def _sources(cls):
         "Return the list of Sources of all counts"
         return [
-            cls._entered(), cls._done(), *cls._hits(), *cls._hit_counts(),
+            cls._entered(), cls._done(), cls._hits(), cls._hit_counts(),
             cls._unsubscribed(), cls._bounced()]
 
     @classmethod
@@ -137,25 +137,31 @@ class Counts:
 
     @classmethod
     def _hits(cls):
-        for verdict, prefix in [('human', ''), ('machine', 'machine_')]:
-            yield cls._of_activity(
-                'marketing.automation.hit',
-                lambda t: t.verdict == verdict,
-                **{
-                    prefix + 'opens': lambda t, a: _one_if(t.link == Null),
-                    prefix + 'clicks': lambda t, a: _one_if(t.link != Null),
-                    })
+        return cls._of_activity(
+            'marketing.automation.hit',
+            lambda t: t.verdict.in_(['human', 'machine']),
+            opens=lambda t, a: _one_if(
+                (t.verdict == 'human') & (t.link == Null)),
+            clicks=lambda t, a: _one_if(
+                (t.verdict == 'human') & (t.link != Null)),
+            machine_opens=lambda t, a: _one_if(
+                (t.verdict == 'machine') & (t.link == Null)),
+            machine_clicks=lambda t, a: _one_if(
+                (t.verdict == 'machine') & (t.link != Null)))
 
     @classmethod
     def _hit_counts(cls):
-        for verdict, prefix in [('human', ''), ('machine', 'machine_')]:
-            yield cls._of_activity(
-                'marketing.automation.hit.count',
-                lambda t: t.verdict == verdict,
-                **{
-                    prefix + 'opens': lambda t, a: t.opens,
-                    prefix + 'clicks': lambda t, a: t.clicks,
-                    })
+        def count(verdict, name):
+            return lambda t, a: Case(
+                (t.verdict == verdict, getattr(t, name)), else_=0)
+
+        return cls._of_activity(
+            'marketing.automation.hit.count',
+            lambda t: t.verdict.in_(['human', 'machine']),
+            opens=count('human', 'opens'),
+            clicks=count('human', 'clicks'),
+            machine_opens=count('machine', 'opens'),
+            machine_clicks=count('machine', 'clicks'))
 
     @classmethod
     def _unsubscribed(cls):
@@ -334,18 +340,16 @@ def _midnight(date):
     "Return the instant in naive UTC at which the day starts"
     pool = Pool()
     Scenario = pool.get('marketing.automation.scenario')
-    midnight = dt.datetime.combine(date, dt.time())
-    if timezone := Scenario.reporting_timezone():
-        midnight = midnight.replace(tzinfo=timezone).astimezone(
-            dt.timezone.utc).replace(tzinfo=None)
-    return midnight
+    midnight = dt.datetime.combine(
+        date, dt.time(), Scenario.reporting_timezone())
+    return midnight.astimezone(dt.timezone.utc).replace(tzinfo=None)
 
 
 def _dates(period):
     "Return the first days of the last periods"
     pool = Pool()
-    Date = pool.get('ir.date')
-    date = Date.today()
+    Scenario = pool.get('marketing.automation.scenario')
+    date = Scenario.reporting_today()
     if period == 'year':
         date = date.replace(month=1, day=1)
     elif period == 'month':

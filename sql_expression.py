@@ -77,21 +77,20 @@ class SQLiteDate(Function):
     _function = 'DATE'
 
 
-def first_day(period, instant, timezone=None):
+def first_day(period, instant, timezone):
     """Return the expression of the first day of the period of an instant
 
     period -- day, week, month or year
     instant -- expression of a naive UTC datetime
-    timezone -- ZoneInfo in which the days start, UTC if None
+    timezone -- ZoneInfo in which the days start
 
     SQLite knows no time zones: it takes the offset of now.
     """
     if backend.name == 'sqlite':
-        modifiers = _first_day[period]
-        if timezone:
-            offset = dt.datetime.now(timezone).utcoffset()
-            modifiers = [f'{offset.total_seconds():+} seconds', *modifiers]
-        return SQLiteDate(instant, *modifiers)
-    if timezone:
+        offset = dt.datetime.now(timezone).utcoffset()
+        return SQLiteDate(
+            instant, f'{offset.total_seconds():+} seconds',
+            *_first_day[period])
+    if timezone.key != 'UTC':
         instant = AtTimeZone(AtTimeZone(instant, 'UTC'), timezone.key)
     return DateTrunc(period, instant)

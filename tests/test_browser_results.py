@@ -159,6 +159,31 @@ class ResultsTestCase(BrowserTestCase):
         self._read(page, 'activity')
         self.assertFalse(errors)
 
+    def test_german(self):
+        "Test no header is cut in German either"
+        self.browse(self._german, viewport=SIZE)
+
+    def _german(self, page, url):
+        self.login(page, url, 'german')
+        self.open_menu(page, "Marketing", "Automation", "Übersicht")
+        page.locator(
+            '.board td:visible', has_text="Spring Sale").first.wait_for()
+        page.locator('.board').evaluate(TOP)
+        self._read(page, 'dashboard')
+        for name, path in [
+                ('records', "Datensätze"), ('failures', "Fehlschläge"),
+                ('unsubscribed', "Abmeldungen"),
+                ('suppressed', "Gesperrte Adressen")]:
+            self._open(page, path)
+            self._read(page, name)
+        page.locator('#menu tr', has_text="Auswertungen").last.locator(
+            '.expander').click()
+        for name, path in [
+                ('links', "Links"), ('totals', "Alle E-Mails"),
+                ('activities', "Aktivitäten"), ('scenarios', "Szenarien")]:
+            page.locator('#menu').get_by_text(path, exact=True).last.click()
+            self._read(page, name)
+
     def _open(self, page, name):
         page.locator('#menu').get_by_text(name, exact=True).click()
 
