@@ -48,7 +48,7 @@ class AudienceTestCase(BrowserTestCase):
         errors = []
         page.on('pageerror', lambda error: errors.append(error))
         self.login(page, url)
-        self.open_menu(page, "Marketing", "Scenarios")
+        self.open_menu(page, "Marketing", "Automation", "Scenarios")
         page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
         page.locator('input[name=reached_count]:visible').wait_for()
         page.wait_for_timeout(500)

@@ -95,7 +95,7 @@ class JourneyTestCase(BrowserTestCase):
 
     def _record(self, page, url):
         self.login(page, url)
-        self.open_menu(page, "Marketing", "Scenarios")
+        self.open_menu(page, "Marketing", "Automation", "Scenarios")
         row = page.locator('tbody td:visible', has_text="Welcome").first
         row.click()
         page.get_by_title("Relate").first.click()
