@@ -191,7 +191,6 @@ class DeliveryTestCase(DatabaseTestCase):
     def test_limit_cleaned(self):
         "Test the limits of past days are forgotten"
         pool = Pool()
-        RecordActivity = pool.get('marketing.automation.record.activity')
         Throttle = pool.get('marketing.automation.throttle')
         now = dt.datetime.now().replace(microsecond=0)
         for key, age in [('', 3), ('old.example.com', 3), ('example.com', 0)]:
@@ -203,7 +202,7 @@ class DeliveryTestCase(DatabaseTestCase):
                         }])
         Transaction().commit()
 
-        RecordActivity.process()
+        Throttle.clean()
 
         self.assertEqual(
             {t.key for t in Throttle.search([])}, {'', 'example.com'})
