@@ -172,7 +172,7 @@ class ResultsTestCase(BrowserTestCase):
         self._read(page, 'dashboard')
         for name, path in [
                 ('records', "Datensätze"), ('failures', "Fehlschläge"),
-                ('unsubscribed', "Abmeldungen"),
+                ('unsubscribed', "Abgemeldet"),
                 ('suppressed', "Gesperrte Adressen")]:
             self._open(page, path)
             self._read(page, name)
