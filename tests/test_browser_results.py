@@ -116,6 +116,7 @@ class ResultsTestCase(BrowserTestCase):
                 ]:
             self._open(page, *path)
             self._read(page, name, *texts)
+        self._lift(page)
         page.locator('#menu tr', has_text="Reporting").last.locator(
             '.expander').click()
         for name, path in [
@@ -124,6 +125,13 @@ class ResultsTestCase(BrowserTestCase):
             self._open(page, path)
             self._read(page, name)
         self.assertFalse(errors)
+
+    def _lift(self, page):
+        self._open(page, "Suppressed")
+        cause = page.locator('td:visible', has_text="Hard Bounce")
+        cause.click()
+        page.locator('button:visible', has_text="Lift Suppression").click()
+        cause.wait_for(state='detached')
 
     def test_results(self):
         "Test the dashboard, and the page of results of a scenario"
