@@ -2,6 +2,8 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """Sales as what enters, and as what is known of parties"""
+import datetime as dt
+
 from sql import Literal
 from sql.aggregate import Count, Max, Sum
 from sql.conditionals import Coalesce
@@ -105,7 +107,10 @@ class Party(metaclass=PoolMeta):
                     query.party, [p.id for p in parties])))
         for party, *values in cursor:
             for name, value in zip(names, values):
-                result[name][party] = cls._fields[name].sql_cast(value)
+                if isinstance(value, str):
+                    # SQLite does not know the type of an aggregate
+                    value = dt.date.fromisoformat(value)
+                result[name][party] = value
         return result
 
     @classmethod

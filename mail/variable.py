@@ -127,15 +127,15 @@ class _Values:
                 'record': access.proxy(record), **report_helpers()}
 
     def get(self, expression):
-        "Return the value of the expression, '' if it has none here"
+        "Return the value of the expression, None if it can not be read"
         try:
             with Transaction().set_context(self.context):
                 value = text(expression).render(self.names)
         except backend.DatabaseOperationalError:
             raise
         except Exception:
-            # Nothing to show is nothing wrong: it is only an example
-            return ''
+            # What fails for the sample is not offered
+            return None
         value = ' '.join(value.split())
         return value if len(value) <= WIDTH else value[:WIDTH] + '…'
 
@@ -146,9 +146,9 @@ def _variables(Model, path, names, access, values):
     for name, label in _labels(Model, names):
         field = Model._fields[name]
         expression = _expression(Model, field, f'{path}.{name}', access)
-        if expression:
-            result.append(Variable(
-                    label, expression, values.get(expression)))
+        value = values.get(expression) if expression else None
+        if value is not None:
+            result.append(Variable(label, expression, value))
     return sorted(result, key=lambda v: not v.value)
 
 

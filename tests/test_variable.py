@@ -13,7 +13,7 @@ from trytond.transaction import Transaction
 
 from .fixtures import (
     DatabaseTestCase, create, create_email, create_marketer, create_party,
-    create_scenario)
+    create_scenario, forget)
 
 ROW = re.compile(
     '<th scope="row">(.*?)</th><td><code>(.*?)</code></td><td>(.*?)</td>')
@@ -70,6 +70,31 @@ class VariableTestCase(DatabaseTestCase):
                 "if record.total_amount is not None else ''}"][1])
         self.assertEqual(
             offered['${record.state_string}'], ("State", "Draft"))
+
+    @with_transaction(user=0)
+    def test_purchases(self):
+        "Test that what the party has bought is offered"
+        sale = self._sale()
+        count = '${record.party.marketing_sale_count}'
+        self.assertEqual(self._offered(sale)[count], ("Purchases", "0"))
+        self._confirm(sale)
+        offered = self._offered(sale)
+        self.assertEqual(offered[count], ("Purchases", "1"))
+        self.assertIn(
+            ("Last Purchase", "01/02/2026"), offered.values())
+
+    def _confirm(self, sale):
+        # Without the addresses that Tryton asks for
+        table = sale.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.update([table.state], ['confirmed']))
+        forget()
+
+    @with_transaction(user=0)
+    def test_failing(self):
+        "Test that what can not be shown for the sample is not offered"
+        offered = self._offered(create_party("Anna"))
+        self.assertFalse({e for e in offered if 'record.receivable' in e})
 
     def _sale(self):
         currency = create(
