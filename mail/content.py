@@ -9,6 +9,7 @@ takes time once: the serializer, the conversion of MJML and of HTML to plain
 text.  Each message fills in its values.
 """
 import re
+from functools import cached_property
 from html import escape as escape_html
 from threading import Lock
 
@@ -62,7 +63,7 @@ class Content:
         "The Placeholders of all messages of the same shape"
         return self._skeleton.placeholders
 
-    @property
+    @cached_property
     def text(self):
         # Columns are as wide as what is in them
         widths = tuple(
@@ -72,7 +73,7 @@ class Content:
             raise text.failure
         return _fill(text.parts, self.values)
 
-    @property
+    @cached_property
     def targets(self):
         "Where the links lead, as substitute takes it"
         return {**self._own.targets, **self.common.targets}
