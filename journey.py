@@ -85,6 +85,9 @@ class Journey(ShowEmailMixin, ModelSQL, ModelView):
     scenario = fields.Function(
         fields.Many2One('marketing.automation.scenario', "Scenario"),
         'get_scenario', searcher='search_scenario')
+    party = fields.Function(
+        fields.Many2One('party.party', "Party"),
+        'get_party', searcher='search_party')
     description = fields.Function(fields.Char(
             "What Happened"), 'get_description')
     icon = fields.Function(fields.Char("Icon"), 'get_icon')
@@ -233,6 +236,20 @@ class Journey(ShowEmailMixin, ModelSQL, ModelView):
     def search_scenario(cls, name, clause):
         nested = clause[0][len(name):]
         return [('record.scenario' + nested, *clause[1:])]
+
+    @classmethod
+    def get_party(cls, entries, name):
+        return {e.id: e.record.party and e.record.party.id for e in entries}
+
+    @classmethod
+    def search_party(cls, name, clause):
+        pool = Pool()
+        Record = pool.get('marketing.automation.record')
+        nested = clause[0][len(name):]
+        # PostgreSQL passes ids on to each source, but no query
+        records = Record.search(
+            [('party' + nested, *clause[1:])], order=[])
+        return [('record', 'in', [r.id for r in records])]
 
     @classmethod
     def get_icon(cls, entries, name):

@@ -162,8 +162,10 @@ class JourneyTestCase(DatabaseTestCase):
 
     @with_transaction()
     def test_search_party(self):
-        "Test records are found by their party"
-        Record = Pool().get('marketing.automation.record')
+        "Test records and what has happened to them are found by their party"
+        pool = Pool()
+        Journey = pool.get('marketing.automation.journey')
+        Record = pool.get('marketing.automation.record')
         with set_company(create_company()):
             record = self.journey()
             party = record.record
@@ -178,6 +180,11 @@ class JourneyTestCase(DatabaseTestCase):
                     ]:
                 with self.subTest(clause=clause):
                     self.assertEqual(set(Record.search([clause])), expected)
+                    entries = Journey.search([clause])
+                    self.assertEqual({e.record for e in entries}, expected)
+                    self.assertEqual(
+                        {e.party for e in entries},
+                        {r.party for r in expected})
 
     @with_transaction()
     def test_suppressions(self):
