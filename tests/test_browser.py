@@ -184,7 +184,9 @@ class UnsubscribeTestCase(BrowserTestCase):
 
     @classmethod
     def prepare(cls):
-        scenario = create_scenario(name="Welcome")
+        scenario = create_scenario(
+            name="Internal name", public_name="Our newsletter")
+        create_email(scenario, email_from="Example Shop <shop@example.com>")
         cls.records = {}
         for name in ["Alice", "Bob"]:
             record = create_record(scenario, create_party(name))
@@ -204,6 +206,9 @@ class UnsubscribeTestCase(BrowserTestCase):
         def unsubscribe(page, base):
             page.goto(self._url(base, "Alice"))
             self.shoot(page, 'asked')
+            page.get_by_text("Example Shop", exact=True).wait_for()
+            page.get_by_text("Our newsletter", exact=True).wait_for()
+            self.assertEqual(page.get_by_text("Internal name").count(), 0)
             page.keyboard.press('Tab')
             page.keyboard.press('Enter')
             page.get_by_role('status').wait_for()
@@ -229,6 +234,17 @@ class UnsubscribeTestCase(BrowserTestCase):
         self.browse(read, viewport=PHONE)
 
         self.assertFalse(self._is_blocked("Bob"))
+
+    def test_not_found(self):
+        "Test the page of a link that does not work has margins on a phone"
+        def read(page, base):
+            page.goto(self._url(base, "Bob") + 'wrong')
+            self.shoot(page, 'page')
+            box = page.locator('main').bounding_box()
+            self.assertGreaterEqual(box['x'], 12)
+            self.assertLessEqual(box['x'] + box['width'], 360 - 12)
+
+        self.browse(read, viewport=PHONE)
 
     def _check_readable(self, page):
         self.assertTrue(page.title())

@@ -5,6 +5,8 @@
 import datetime as dt
 
 from trytond.pool import Pool
+from trytond.tests.test_tryton import DB_NAME
+from trytond.transaction import Transaction
 
 from .browser import BrowserTestCase
 from .fixtures import (
@@ -166,6 +168,28 @@ class ResultsTestCase(BrowserTestCase):
         dialog.locator('input[name=complained]:visible').wait_for()
         self._read(page, 'activity')
         self.assertFalse(errors)
+
+    def test_notified(self):
+        "Test what is told, and the configuration of it"
+        with Transaction().start(DB_NAME, 0) as transaction:
+            Pool().get('marketing.automation.notice').send()
+            transaction.commit()
+        self.browse(self._notified, viewport=SIZE)
+
+    def _notified(self, page, url):
+        self.login(page, url)
+        self.open_menu(
+            page, "Marketing", "Automation", "Configuration", "Notifications")
+        limit = page.locator('input[name=complaint_limit]:visible')
+        limit.wait_for()
+        self.assertEqual(limit.input_value(), '0.30')
+        self.shoot(page, 'configuration')
+        page.get_by_text("Marketing User").first.click()
+        page.locator('.notification-description', has_text="failed").wait_for()
+        self.shoot(page, 'told')
+        page.locator('.notification-description', has_text="failed").click()
+        page.locator('td:visible').first.wait_for()
+        self.shoot(page, 'opened')
 
     def test_german(self):
         "Test no header is cut in German either"
