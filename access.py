@@ -21,7 +21,7 @@ from trytond.transaction import (
     Transaction, inactive_records, without_check_access)
 
 from .template.error import TemplateRenderError
-from .template.values import Guarded, check_number, check_strftime, check_width
+from .template.values import MAX_SHORT, Guarded, check_number
 
 # Nobody: a user without groups, companies and records of his own.  Access is
 # then only what the context gives.
@@ -55,6 +55,8 @@ METHODS = {
 _SCALARS = {
     type(None), bool, int, float, str, Decimal, datetime.date,
     datetime.datetime, datetime.time, datetime.timedelta}
+MAX_DIGITS = 100
+_strftime = re.compile(r'(?:[^%]|%[-_0^#]?[EO]?[A-Za-z%])*')
 _argument = re.compile(r'[a-z][a-z0-9_]{0,63}')
 _timezone = re.compile(r'[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*')
 
@@ -402,15 +404,20 @@ def _check_number(value, digits):
     if type(value) not in {int, float, bool, Decimal}:
         _denied('argument', name=str(value)[:100])
     check_number(value)
-    if digits is not None:
-        check_width(digits)
+    if digits is not None and not (
+            isinstance(digits, int) and abs(digits) <= MAX_DIGITS):
+        _denied('limit_number')
 
 
 def _check_date(value, format):
     if not isinstance(value, (datetime.date, datetime.time)):
         _denied('argument', name=str(value)[:100])
-    if format is not None:
-        check_strftime(format)
+    # The C library pads to any width written in the format
+    if format is not None and not (
+            isinstance(format, str)
+            and len(format) <= MAX_SHORT
+            and _strftime.fullmatch(format)):
+        _denied('format', format=str(format)[:100])
 
 
 def _format_currency(

@@ -7,6 +7,7 @@ import re
 from html import unescape
 
 from lxml import etree
+from sql import Column
 
 from trytond.i18n import gettext
 from trytond.model.fields.dict import TranslatedDict
@@ -21,10 +22,11 @@ from .exceptions import (
 from .mail import content, message
 from .mail.address import parse_address
 from .mail.link import is_http
-from .template import TemplateSyntaxError
+from .template import TemplateSyntaxError, is_mjml
 
 logger = logging.getLogger(__name__)
-UNSUBSCRIBE = re.compile(r'href\s*=\s*["\']unsubscribe[|"\']')
+UNSUBSCRIBE = re.compile(
+    r'href\s*=\s*["\']?unsubscribe[|"\'\s>]', re.IGNORECASE)
 DIRECTIVES = '{http://genshi.edgewall.org/}*'
 _href = re.compile(r'href\s*=\s*(["\'])\s*(https?:[^$]*?)\1', re.IGNORECASE)
 # How other systems write what is filled in
@@ -59,15 +61,33 @@ class Activity(metaclass=PoolMeta):
     def __register__(cls, module):
         super().__register__(module)
         # Migration from the published module: the language is smaller
-        table = cls.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(
-                table.id, table.email_title, table.email_template))
-        for id_, *sources in cursor:
-            for problem in _refused(*sources):
+        for id_, compile_, source in cls._stored_sources():
+            try:
+                compile_(source)
+            except TemplateSyntaxError as problem:
                 logger.warning(
                     "the e-mail of activity %s can not be used: %s",
                     id_, problem)
+
+    @classmethod
+    def _stored_sources(cls):
+        "Yield id, function to compile and source, in each language"
+        pool = Pool()
+        Translation = pool.get('ir.translation')
+        table = cls.__table__()
+        translation = Translation.__table__()
+        cursor = Transaction().connection.cursor()
+        for name, compile_ in [
+                ('email_title', message.text),
+                ('email_template', message.markup)]:
+            cursor.execute(*(
+                    table.select(table.id, Column(table, name))
+                    | translation.select(
+                        translation.res_id, translation.value,
+                        where=translation.name == f'{cls.__name__},{name}')))
+            for id_, source in cursor:
+                if source:
+                    yield id_, compile_, source
 
     @classmethod
     def validate_fields(cls, activities, field_names):
@@ -103,10 +123,10 @@ class Activity(metaclass=PoolMeta):
     def check_email_template(self):
         source = self.email_template
         self._check_source('template', message.markup, source)
-        if content.is_mjml(source):
+        if is_mjml(source):
             if problem := _mjml(source):
                 self._template_error('template', problem)
-        elif '</body' not in source.lower():
+        elif '<body' not in source.lower():
             self._template_error('template', gettext(
                     'marketing_automation.msg_template_body'))
         for match in _href.finditer(source):
@@ -155,16 +175,6 @@ class Activity(metaclass=PoolMeta):
                 f'marketing_automation.msg_activity_invalid_email_{field}',
                 activity=self.rec_name,
                 problem=problem)) from exception
-
-
-def _refused(title, template):
-    "Yield the errors of the title and of the template, each may be empty"
-    for compile_, source in [
-            (message.text, title), (message.markup, template)]:
-        try:
-            compile_(source or '<html/>')
-        except TemplateSyntaxError as exception:
-            yield exception
 
 
 def _mjml(source):

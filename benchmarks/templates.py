@@ -19,7 +19,7 @@ COUNT = 1000
 EXPRESSIONS = (
     '<html xmlns:py="http://genshi.edgewall.org/"><body>'
     '<p py:for="i in range(50)" py:if="i % 2 == 0">'
-    "${record.rec_name.upper()} ${i * 2 + 1} ${'%s-%s' % (record.code, i)}"
+    "${record.rec_name.upper()} ${i * 2 + 1} ${record.code + '-' + str(i)}"
     '</p></body></html>')
 SOURCES = {'newsletter': NEWSLETTER.read_text(), 'expressions': EXPRESSIONS}
 

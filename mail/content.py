@@ -265,7 +265,3 @@ def styled(source):
 def _failure(error):
     return Failure('template', error.reason or gettext(
             'marketing_automation.msg_template_conversion'))
-
-
-def is_mjml(source):
-    return source.lstrip().startswith('<mjml')

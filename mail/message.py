@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import formatdate
 from functools import lru_cache
-from html import escape, unescape
+from html import escape
 from urllib.parse import urlencode, urljoin
 
 import idna
@@ -23,10 +23,11 @@ from ..condition import Scopes
 from ..exceptions import Failure, Skip, explain
 from ..mixin import party_of
 from ..template import (
-    TemplateRenderError, TemplateSyntaxError, compile_markup, compile_text)
+    TemplateRenderError, TemplateSyntaxError, compile_markup, compile_text,
+    is_mjml, plain)
 from ..template.values import Guarded
 from .address import is_address, mail_domain, one_line, to_ascii
-from .content import CACHE, Content, is_mjml, kept
+from .content import CACHE, Content, kept
 from .header import (
     POLICY, POLICY_UTF8, Plain, recipient_header, sender_headers)
 from .link import Placeholders, substitute
@@ -44,7 +45,7 @@ BOUNDARY = _boundary()
 _body_end = re.compile('</body', re.IGNORECASE)
 PIXEL = '<img src="%s" alt="" width="1" height="1" border="0"/>'
 
-_plain = lru_cache(16)(unescape)
+_plain = lru_cache(16)(plain)
 
 
 def _compiled(compile_):

@@ -1,18 +1,83 @@
 # This file is part of marketing_automation.  The COPYRIGHT file at the top
 # level of this repository contains the full copyright notices and license
 # terms.
-"""The function that yields the events of a template, as it is made"""
-import ast
-from contextlib import contextmanager
+"""From the events of a source to the function that yields those of a template
 
+Genshi puts what a directive applies to together.
+"""
+import re
+from contextlib import contextmanager
+from functools import partial
+
+from genshi.core import (
+    COMMENT, DOCTYPE, END, END_CDATA, PI, START, START_CDATA, TEXT, Attrs,
+    Markup, Stream)
+from genshi.template import MarkupTemplate
 from genshi.template import TemplateSyntaxError as GenshiSyntaxError
+from genshi.template.base import EXPR, SUB
 from genshi.template.interpolation import lex
 
 from .error import TemplateSyntaxError
-from .expression import FILENAME, ExpressionCompiler, constant, load
+from .expression import FILENAME, ExpressionCompiler
+from .guard import CHARACTERS
 
+MAX_EVENTS = 50_000
 MAX_DEPTH = 100  # of elements
-MAX_LOOPS = 10  # in each other, Python has a limit too
+# Elements whose text is more than what a person reads between two tags
+LITERAL = {'pre', 'textarea'}
+# Where escaping does not help
+CLOSED = {'mj-style', 'mj-title', 'script', 'style'}
+
+
+def _own(class_):
+    "Return the directive of Genshi that keeps the source of its value"
+    return type(class_.__name__, (class_,), {
+            '__slots__': ['line'],
+            '__init__': _init,
+            '_parse_expr': classmethod(lambda cls, expr, *args: expr),
+            })
+
+
+def _init(self, value, template, namespaces, line, offset):
+    # An element has a dictionary where nothing is expected
+    self.expr = value.strip() if isinstance(value, str) else ''
+    self.line = line
+
+
+class _Source(MarkupTemplate):
+    "Only prepares its events"
+    directives = [
+        (n, _own(c)) for n, c in MarkupTemplate.directives
+        if n not in {'attrs', 'def', 'match'}]
+
+    def _parse(self, source, encoding):
+        for kind, data, (_, line, _) in source:
+            if (kind is START
+                    and data[0].namespace == self.XINCLUDE_NAMESPACE):
+                raise TemplateSyntaxError('include', line)
+            if kind is PI and data[0] == 'python':
+                raise TemplateSyntaxError('instruction', line)
+            if kind is DOCTYPE and data[2] and not data[2].startswith(
+                    'http://www.w3.org/'):
+                # These are only names
+                raise TemplateSyntaxError('doctype', line)
+        return source
+
+    def _interpolate_attrs(self, stream):
+        return stream
+
+
+def prepare(events):
+    "Return the events with those of directives put together"
+    if len(events) > MAX_EVENTS:
+        raise TemplateSyntaxError('too_many')
+    try:
+        return _Source(Stream(events)).stream
+    except GenshiSyntaxError as error:
+        name = re.search(r'"([^"]*)"|The (\w+)', error.msg)
+        raise TemplateSyntaxError(
+            'unknown_directive', error.lineno,
+            name=(name[1] or name[2])[:100]) from None
 
 
 class Static(tuple):
@@ -22,196 +87,233 @@ class Static(tuple):
     __hash__ = object.__hash__
 
 
-class Compiler:
-    "Collects the statements of the function that yields the events"
+def start(element, *attrs):
+    "Return the event of a start tag without the attributes that are None"
+    tag, position = element
+    return START, (tag, Attrs(a for a in attrs if a[1] is not None)), position
 
-    def __init__(self):
+
+class Compiler:
+    """Writes the function that yields the events
+
+    values -- what the code reads by index
+    code -- the lines of the function
+    lines -- for each of them the line of the source
+    """
+
+    def __init__(self, events, is_html):
+        self.is_html = is_html
         self.expressions = ExpressionCompiler()
-        self.events = []
-        self.block = []  # the statements of the innermost block
-        self.static = []  # events to yield before the next statement
-        self.size = 0  # characters of the static events of the loop
-        self.loops = 0
+        self.values = []
+        self.code = []
+        self.lines = []
+        self.level = 1
         self.choices = []
-        self.closed = 0  # how many places are open that take no values
+        self.static = []  # events to yield before the next line
+        self.size = 0  # characters of the static events of the loop
+        self.depth = 0  # of elements
+        self.literal = 0  # how many literal elements are open
+        self.closed = 0  # how many places that take no values
+        self.compile(prepare(events))
 
     def function(self):
-        "Return the code of the function"
+        "Return the code of the function, and complete the lines"
         self.flush()
-        module = ast.parse('def template(): yield from ()')
-        module.body[0].body[:0] = self.block
-        ast.fix_missing_locations(module)
+        header = ['def template(_guard):', *(
+                f' _{n} = _guard.{n}' for n in self.expressions.guards)]
+        code = '\n'.join([*header, *self.code, ' yield from ()'])
+        self.lines[:0] = [None] * len(header)
         try:
-            code = compile(module, FILENAME, 'exec')
-        except (RecursionError, MemoryError):
+            module = compile(code, FILENAME, 'exec')
+        except (RecursionError, MemoryError, SyntaxError):
+            # Python has limits too, such as 20 loops in each other
             raise TemplateSyntaxError('too_complex') from None
-        function, = [c for c in code.co_consts if hasattr(c, 'co_code')]
+        function, = [c for c in module.co_consts if hasattr(c, 'co_code')]
         return function
 
     def error(self, reason, line, **variables):
         raise TemplateSyntaxError(reason, line=line, **variables)
 
-    # Statements
+    # Lines
 
-    def add(self, statement):
+    def write(self, code, line):
         self.flush()
-        self.block.append(statement)
+        self.code.append(' ' * self.level + code)
+        self.lines.append(line)
+
+    def flush(self):
+        if self.static:
+            events, self.static = Static(self.static), []
+            self.write(f'yield {self.constant(events)}', None)
+
+    def constant(self, value):
+        "Return the code for any value"
+        self.values.append(value)
+        return f'_values[{len(self.values) - 1}]'
+
+    @contextmanager
+    def block(self, header, line):
+        self.write(header, line)
+        self.level += 1
+        yield
+        self.write('pass', line)
+        self.level -= 1
+
+    # Events
+
+    def compile(self, events):
+        for event in events:
+            kind, data, (_, line, _) = event
+            if kind is SUB:
+                self.apply(*data)
+            elif kind is EXPR:
+                self.value(data, line)
+            elif kind is START:
+                self.start(event)
+                self.enter(data[0].localname, 1, line)
+            elif kind is TEXT and type(data) is not Markup:
+                self.text(data, line)
+            elif kind is not COMMENT or not data.lstrip().startswith('!'):
+                if kind is END:
+                    self.enter(data.localname, -1, line)
+                self.closed += (kind is START_CDATA) - (kind is END_CDATA)
+                self.event(event, len(data or ''))
 
     def event(self, event, size):
         self.static.append(event)
         self.size += size
 
-    def flush(self):
-        if self.static:
-            events = self.constant(Static(self.static))
-            self.static = []
-            self.block.append(ast.Expr(ast.Yield(events)))
+    def enter(self, name, count, line):
+        self.depth += count
+        if self.depth > MAX_DEPTH:
+            self.error('too_deep', line)
+        self.literal += count * (name in LITERAL)
+        self.closed += count * (name in CLOSED)
 
-    def constant(self, value):
-        "Return the node for any value"
-        self.events.append(value)
-        return ast.Subscript(
-            value=load('_events'), slice=constant(len(self.events) - 1),
-            ctx=ast.Load())
+    def start(self, event):
+        _, (tag, attrs), position = event
+        size = len(tag.localname) + sum(len(n) + len(v) for n, v in attrs)
+        if not any('$' in v for _, v in attrs):
+            self.event(event, size)
+            return
+        codes = [self.constant((tag, position))]
+        for name, value in attrs:
+            code = repr(value)
+            if '$' in value:
+                code = self.expressions.guard('join', *[
+                        self.expression(part, line) if is_code else repr(part)
+                        for is_code, part, line in self.interpolate(
+                            value, position[1])])
+            codes.append(f'({self.constant(name)}, {code})')
+        self.size += size
+        self.write(f'yield _start({", ".join(codes)})', position[1])
 
-    def assign(self, name, value):
-        self.add(ast.Assign(
-                targets=[ast.Name(id=name, ctx=ast.Store())], value=value))
-
-    @contextmanager
-    def nested(self):
-        "Collect the statements of a block, which has its own variables"
-        self.flush()
-        outer, scope, self.block = self.block, self.expressions.scope, []
-        block = self.block
-        yield block
-        self.flush()
-        if not block:
-            block.append(ast.Pass())
-        self.block, self.expressions.scope = outer, scope
+    # Texts
 
     def interpolate(self, text, line):
-        """Yield (text, None, line) and (None, source, line) of the parts
-
-        Genshi finds the end of an expression.
-        """
+        "Yield (is expression, part, line), whose end Genshi finds"
         try:
-            for is_expression, part in lex(text, [None, line, 0], None):
-                if is_expression:
-                    if part.strip():
-                        yield None, part, line
-                else:
-                    yield part, None, line
+            for is_code, part in lex(text, [None, line, 0], None):
+                if part.strip() or not is_code:
+                    yield is_code, part, line
                 line += part.count('\n')
         except GenshiSyntaxError:
             self.error('unclosed', line)
 
     def text(self, text, line):
-        for text, source, line in self.interpolate(text, line):
-            if source is None:
-                self.event(self.text_event(text, line), len(text))
-            else:
-                self.value(source, line)
+        for is_code, part, line in self.interpolate(text, line):
+            if is_code:
+                self.value(part, line)
+                continue
+            if self.is_html and self.closed:
+                part = Markup(part)  # HTML knows no escaping there
+            self.event((TEXT, part, (None, line, -1)), len(part))
 
-    def text_event(self, text, line):
-        return text
+    def expression(self, source, line):
+        if self.closed:
+            self.error('place', line)
+        return self.expressions.compile(source, line)
 
     def value(self, source, line):
         "Yield the text of the expression if it is not None"
-        name = self.expressions.variable('text')
-        if self.closed:
-            self.error('place', line)
-        text = self.expressions.compile(source, line)
-        self.assign(name, self.expressions.located(
-                self.expressions.guard('_text', text)))
-        self.block.append(ast.If(
-                test=ast.Compare(
-                    left=load(name), ops=[ast.IsNot()],
-                    comparators=[constant(None)]),
-                body=[ast.Expr(ast.Yield(self.value_event(name, line)))],
-                orelse=[]))
-
-    def value_event(self, name, line):
-        return load(name)
+        text = self.expressions.variable('text')
+        code = self.expressions.guard('text', self.expression(source, line))
+        self.write(f'{text} = {code}', line)
+        event = text
+        if self.literal:
+            event = f'(_TEXT, {text}, {(None, line, -1)})'
+        self.write(f'if {text} is not None: yield {event}', line)
 
     # Directives: what fills the body is called inside of it
 
-    def directive(self, name, value, line, body):
-        value = (value or '').strip()
-        if name in {'for', 'if', 'with'} and not value:
+    def apply(self, directives, events):
+        if not directives:
+            self.compile(events)
+            return
+        directive, *others = directives
+        name, value, line = directive.tagname, directive.expr, directive.line
+        if name == 'strip' and not value:
+            self.apply(others, events[1:-1])
+            return
+        if name == 'strip' or not value and name in {'for', 'if', 'with'}:
             self.error('directive_value', line, name=name)
-        getattr(self, f'directive_{name}')(value, line, body)
+        if not self.choices and name in {'otherwise', 'when'}:
+            self.error('directive_outside', line, name=name)
+        getattr(self, f'directive_{name}')(
+            value, line, partial(self.apply, others, events))
 
     def directive_if(self, value, line, body):
-        test = self.expressions.compile(value, line)
-        with self.nested() as block:
+        with self.block(f'if {self.expressions.compile(value, line)}:', line):
             body()
-        self.add(ast.If(test=test, body=block, orelse=[]))
 
     def directive_for(self, value, line, body):
         target, separator, source = value.partition(' in ')
         if not separator:
             self.error('directive_value', line, name='for')
-        self.loops += 1
-        if self.loops > MAX_LOOPS:
-            self.error('too_deep', line)
-        outer, self.size = self.size, 0
-        with self.nested() as block:
-            target, items = self.expressions.loop(target, source, line)
+        size, scope = self.size, self.expressions.scope
+        target, items = self.expressions.loop(target, source, line)
+        self.flush()
+        self.size, nodes, start = 0, self.expressions.nodes, len(self.code)
+        with self.block('', line):
             body()
-        # The output of a turn is counted before it is made
-        block.insert(0, ast.Expr(
-                self.expressions.guard('_emit', constant(self.size))))
-        self.size = outer
-        self.loops -= 1
-        self.add(ast.For(target=target, iter=items, body=block, orelse=[]))
+        # All its turns are counted before the first one
+        steps = (
+            self.expressions.nodes - nodes + len(self.code) - start
+            + self.size // CHARACTERS)
+        items = self.expressions.guard('loop', items, str(steps))
+        self.code[start] += f'for {target} in {items}:'
+        self.size, self.expressions.scope = size, scope
 
     def directive_with(self, value, line, body):
-        outer = self.expressions.scope
-        for target, value in self.expressions.assignments(value, line):
-            self.add(ast.Assign(targets=[target], value=value))
+        scope = self.expressions.scope
+        for assignment in self.expressions.assignments(value, line):
+            self.write(assignment, line)
         body()
-        self.expressions.scope = outer
+        self.expressions.scope = scope
 
     def directive_choose(self, value, line, body):
         matched = self.expressions.variable('matched')
-        self.assign(matched, constant(False))
-        chosen = None
+        self.write(f'{matched} = False', line)
+        chosen = ''
         if value:
             chosen = self.expressions.variable('chosen')
-            self.assign(chosen, self.expressions.compile(value, line))
+            code = self.expressions.compile(value, line)
+            self.write(f'{chosen} = {code}', line)
         self.choices.append((matched, chosen))
         body()
         self.choices.pop()
 
     def directive_when(self, value, line, body):
-        matched, chosen = self._choice('when', line)
-        if chosen and value:
-            test = self.expressions.guard(
-                '_compare', constant('=='), load(chosen),
-                self.expressions.compile(value, line))
-        elif chosen:
-            test = load(chosen)
-        elif value:
-            test = self.expressions.compile(value, line)
-        else:
+        matched, chosen = self.choices[-1]
+        test = value and self.expressions.compile(value, line)
+        if test and chosen:
+            test = self.expressions.guard('compare', "'Eq'", chosen, test)
+        elif not (test or chosen):
             self.error('directive_value', line, name='when')
-        self._choose(matched, test, body)
+        with self.block(f'if not {matched} and {test or chosen}:', line):
+            self.write(f'{matched} = True', line)
+            body()
 
     def directive_otherwise(self, value, line, body):
-        matched, _ = self._choice('otherwise', line)
-        self._choose(matched, constant(True), body)
-
-    def _choice(self, name, line):
-        if not self.choices:
-            self.error('directive_outside', line, name=name)
-        return self.choices[-1]
-
-    def _choose(self, matched, test, body):
-        with self.nested() as block:
-            self.assign(matched, constant(True))
+        with self.block(f'if not {self.choices[-1][0]}:', line):
             body()
-        unmatched = ast.UnaryOp(op=ast.Not(), operand=load(matched))
-        self.add(ast.If(
-                test=ast.BoolOp(op=ast.And(), values=[unmatched, test]),
-                body=block, orelse=[]))

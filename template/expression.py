@@ -8,79 +8,62 @@ other names become its globals, which rendering fills with the context.
 """
 import ast
 import builtins
+import keyword
 import re
 import warnings
 
 from .error import TemplateSyntaxError
-from .guard import BUILTINS
-from .values import MAX_BITS
+from .guard import BUILTINS, OPERATORS, REFUSED
+from .values import check_number
 
 FILENAME = '<template>'
 MAX_LENGTH = 5_000  # characters of an expression
-MAX_DEPTH = 60  # of an expression
 MAX_NODES = 6_000  # of all the expressions of a template
 
-_OPERATORS = {
-    ast.Add: '+', ast.Sub: '-', ast.Mult: '*', ast.Div: '/',
-    ast.FloorDiv: '//', ast.Mod: '%',
-    ast.Eq: '==', ast.NotEq: '!=', ast.Lt: '<', ast.LtE: '<=', ast.Gt: '>',
-    ast.GtE: '>=', ast.Is: 'is', ast.IsNot: 'is not', ast.In: 'in',
-    ast.NotIn: 'not in',
-    }
-_UNARY = {ast.Not, ast.USub, ast.UAdd}
-_CONSTANTS = {str, int, float, bool, type(None)}
-# Names that exist in Python or Genshi, but not here
-_REFUSED = {*dir(builtins), 'defined', 'value_of'}
+_UNARY = {'Not': 'not ', 'UAdd': '+', 'USub': '-'}
+_SYMBOLS = {
+    'Eq': '==', 'NotEq': '!=', 'Lt': '<', 'LtE': '<=', 'Gt': '>', 'GtE': '>=',
+    'Is': 'is', 'IsNot': 'is not'}
+# Names that exist in Python or Genshi, but not as values here
+_REFUSED = {*dir(builtins), *BUILTINS, 'defined', 'value_of'}
 # What Python says about the style of a template is of no use in a log
 warnings.filterwarnings(
     'ignore', category=SyntaxWarning, module=re.escape(FILENAME))
 
 
-def load(name):
-    return ast.Name(id=name, ctx=ast.Load())
-
-
-def constant(value):
-    return ast.Constant(value=value)
-
-
 class ExpressionCompiler:
-    """Compile the expressions of one template
+    """Write the code of the expressions of one template
 
     names -- the names the template does not bind itself
     paths -- the attributes read from them, as tuples of names
-    methods -- likewise for the methods called
-    guards -- the guards the code calls
+    guards -- the methods of the Guard that the code calls
     scope -- for each name the template binds here, its Python name and the
         path it stands for
+    nodes -- how much the expressions have in them
     """
 
     def __init__(self):
         self.names = set()
         self.paths = set()
-        self.methods = set()
         self.guards = set()
         self.scope = {}
         self.nodes = 0
-        self.depth = 0
         self.variables = 0
         self.inner = None
         self.line = None
         self.source = ''
 
     def compile(self, source, line):
-        "Return the node for the expression"
-        return self.located(self.visit(self._parse(source, line)))
+        return self.visit(self._parse(source, line))
 
     def loop(self, target, source, line):
-        "Return the target and the node to loop over, and bind its names"
+        "Return the code of the target and of the items, and bind its names"
         node = self._parse(source, line)
-        items = self.guard('_loop', self.visit(node))
-        target = self.bind(self._parse(target, line), self.path(node))
-        return self.located(target), self.located(items)
+        items = self.visit(node)
+        return self.bind(self._parse(target, line), self.path(node)), items
 
     def assignments(self, source, line):
-        "Yield target and node of each assignment, and bind its name"
+        "Yield the code of each assignment, and bind its name"
         for statement in self._parse(source, line, 'exec'):
             if (not isinstance(statement, ast.Assign)
                     or len(statement.targets) > 1):
@@ -88,7 +71,7 @@ class ExpressionCompiler:
             value = self.visit(statement.value)
             target = self.bind(
                 statement.targets[0], self.path(statement.value))
-            yield self.located(target), self.located(value)
+            yield f'{target} = {value}'
 
     def _parse(self, source, line, mode='eval'):
         self.source, self.line = source, line
@@ -102,12 +85,6 @@ class ExpressionCompiler:
         except (SyntaxError, ValueError):
             self.invalid()
 
-    def located(self, node):
-        "Return the node at the line, as what is in it will be"
-        node.lineno = node.end_lineno = max(self.line or 1, 1)
-        node.col_offset = node.end_col_offset = 0
-        return node
-
     def error(self, reason, **variables):
         raise TemplateSyntaxError(reason, line=self.line, **variables)
 
@@ -117,17 +94,19 @@ class ExpressionCompiler:
     def refuse(self, kind):
         self.error('refused', kind=kind)
 
-    def guard(self, name, *args, **kwargs):
+    def guard(self, name, *codes):
+        "Return the code that calls the method of the Guard"
         self.guards.add(name)
-        return ast.Call(
-            func=load(name), args=list(args),
-            keywords=[ast.keyword(arg=n, value=v) for n, v in kwargs.items()])
+        return f'_{name}({", ".join(codes)})'
 
     # Names
 
     def check_name(self, name):
         if name.startswith('_'):
             self.error('underscore', name=name[:100])
+        if keyword.iskeyword(name):
+            # In characters that Python takes for the same
+            self.invalid()
 
     def variable(self, name):
         "Return a new Python name"
@@ -135,15 +114,14 @@ class ExpressionCompiler:
         return f'_{self.variables}_{name}'
 
     def bind(self, node, path=None):
-        "Bind the names of a target from now on"
+        "Return the code of the target, and bind its names from now on"
         if isinstance(node, ast.Name):
             self.check_name(node.id)
             name = self.variable(node.id)
             self.scope = {**self.scope, node.id: (name, path)}
-            return ast.Name(id=name, ctx=ast.Store())
+            return name
         if isinstance(node, (ast.Tuple, ast.List)) and node.elts:
-            return ast.Tuple(
-                elts=[self.bind(n) for n in node.elts], ctx=ast.Store())
+            return '(' + ''.join(self.bind(n) + ', ' for n in node.elts) + ')'
         self.invalid()
 
     def path(self, node):
@@ -158,173 +136,145 @@ class ExpressionCompiler:
                 and isinstance(node.slice.value, str)):
             return self.path(node.value)
 
-    def add_path(self, node, paths):
-        path = self.path(node)
-        if path and len(path) > 1:
-            paths.add(path)
-
     # Expressions
 
     def visit(self, node):
-        visitor = getattr(self, f'visit_{type(node).__name__}', None)
+        "Return the code of the node"
+        kind = type(node).__name__
+        visitor = getattr(self, f'visit_{kind}', None)
         if not visitor:
-            self.refuse(type(node).__name__)
+            self.refuse(kind)
         self.nodes += 1
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            self.error('too_complex')
         if self.nodes > MAX_NODES:
             self.error('too_many')
-        node = visitor(node)
-        self.depth -= 1
-        return node
+        return visitor(node)
 
     def visit_all(self, nodes):
-        return [self.visit(n) for n in nodes]
+        return list(map(self.visit, nodes))
 
     def visit_Constant(self, node):
-        value = node.value
-        if (type(value) not in _CONSTANTS
-                or isinstance(value, int)
-                and value.bit_length() > MAX_BITS):
+        if type(node.value) not in {str, int, float, bool, type(None)}:
             self.invalid()
-        return constant(value)
+        if type(node.value) in {int, float}:
+            check_number(node.value)
+        return repr(node.value)
 
     def visit_Name(self, node):
         self.check_name(node.id)
         if node.id in self.scope:
-            return load(self.scope[node.id][0])
+            return self.scope[node.id][0]
         if node.id in _REFUSED:
             self.refuse(node.id)
         self.names.add(node.id)
-        return load(node.id)
+        return node.id
 
     def visit_Attribute(self, node):
         self.check_name(node.attr)
-        if node is not self.inner:
-            self.add_path(node, self.paths)
+        path = self.path(node)
+        if path and node is not self.inner:
+            self.paths.add(path)
         self.inner = node.value  # only the longest path is kept
-        value = self.visit(node.value)
-        return self.guard('_attribute', value, constant(node.attr))
+        return self.guard(
+            'attribute', self.visit(node.value), repr(node.attr))
 
     def visit_Subscript(self, node):
-        value = self.visit(node.value)
-        if not isinstance(node.slice, ast.Slice):
-            return self.guard('_item', value, self.visit(node.slice))
-        bounds = [node.slice.lower, node.slice.upper, node.slice.step]
-        return self.guard('_slice', value, *[
-                self.visit(b) if b else constant(None) for b in bounds])
+        return self.guard('item', *self.visit_all([node.value, node.slice]))
+
+    def visit_Slice(self, node):
+        return '_slice(%s, %s, %s)' % tuple(
+            self.visit(b) if b else None
+            for b in [node.lower, node.upper, node.step])
 
     def visit_Call(self, node):
-        name, args = self._callee(node.func)
-        args.extend(self.visit_all(node.args))
-        kwargs = {}
-        for keyword in node.keywords:
-            if not keyword.arg:
-                self.refuse('**')
-            self.check_name(keyword.arg)
-            kwargs[keyword.arg] = self.visit(keyword.value)
-        return self.guard(name, *args, **kwargs)
-
-    def _callee(self, function):
+        function = node.func
         if isinstance(function, ast.Attribute):
             self.check_name(function.attr)
-            self.add_path(function, self.methods)
-            return '_method', [
-                self.visit(function.value), constant(function.attr)]
-        if not isinstance(function, ast.Name) or function.id in self.scope:
+            if function.attr in REFUSED:
+                self.refuse(f'{function.attr}()')
+            callee = [
+                'method', self.visit(function.value), repr(function.attr)]
+        elif not isinstance(function, ast.Name) or function.id in self.scope:
             self.refuse('()')
-        if function.id in BUILTINS:
-            return '_builtin', [constant(function.id)]
-        return '_call', [self.visit(function)]
-
-    def visit_BinOp(self, node):
-        if type(node.op) not in _OPERATORS:
-            self.refuse(type(node.op).__name__)
+        elif function.id in BUILTINS:
+            callee = ['builtin', repr(function.id)]
+        else:
+            callee = ['call', self.visit(function)]
         return self.guard(
-            '_binary', constant(_OPERATORS[type(node.op)]),
-            self.visit(node.left), self.visit(node.right))
+            *callee, *self.visit_all([*node.args, *node.keywords]))
 
-    def visit_UnaryOp(self, node):
-        if type(node.op) not in _UNARY:
-            self.refuse(type(node.op).__name__)
-        return ast.UnaryOp(op=node.op, operand=self.visit(node.operand))
-
-    def visit_BoolOp(self, node):
-        return ast.BoolOp(op=node.op, values=self.visit_all(node.values))
+    def visit_keyword(self, node):
+        if not node.arg:
+            self.refuse('**')
+        self.check_name(node.arg)
+        return f'{node.arg}={self.visit(node.value)}'
 
     def visit_IfExp(self, node):
-        return ast.IfExp(
-            test=self.visit(node.test),
-            body=self.visit(node.body),
-            orelse=self.visit(node.orelse))
+        return '(%s if %s else %s)' % tuple(
+            self.visit_all([node.body, node.test, node.orelse]))
+
+    def visit_BoolOp(self, node):
+        operator = f' {type(node.op).__name__.lower()} '
+        return f'({operator.join(self.visit_all(node.values))})'
+
+    def visit_UnaryOp(self, node):
+        kind = type(node.op).__name__
+        if kind not in _UNARY:
+            self.refuse(kind)
+        return f'({_UNARY[kind]}{self.visit(node.operand)})'
+
+    def visit_BinOp(self, node):
+        kind = type(node.op).__name__
+        if kind not in OPERATORS:
+            self.refuse(kind)
+        if kind == 'Mod' and isinstance(
+                getattr(node.left, 'value', None), str):
+            self.refuse('%')  # of a text
+        return self.guard(
+            'binary', repr(kind), *self.visit_all([node.left, node.right]))
 
     def visit_Compare(self, node):
         if len(node.ops) > 1:
             self.refuse('< <')
-        operator, = node.ops
-        left, right = self.visit_all([node.left, *node.comparators])
-        if not isinstance(operator, (ast.In, ast.NotIn)) and any(
-                isinstance(n, ast.Constant) for n in [left, right]):
-            # It costs nothing
-            return ast.Compare(left=left, ops=[operator], comparators=[right])
-        return self.guard(
-            '_compare', constant(_OPERATORS[type(operator)]), left, right)
-
-    def visit_Tuple(self, node):
-        result = ast.Tuple(elts=self.visit_all(node.elts), ctx=ast.Load())
-        if all(isinstance(e, ast.Constant) for e in node.elts):
-            return result  # made once by Python
-        return self._keep(result)
+        kind = type(node.ops[0]).__name__
+        codes = self.visit_all([node.left, *node.comparators])
+        if kind in _SYMBOLS and any(
+                isinstance(n, ast.Constant)
+                for n in [node.left, *node.comparators]):
+            # It takes no longer than the constant is long
+            return f'({codes[0]} {_SYMBOLS[kind]} {codes[1]})'
+        return self.guard('compare', repr(kind), *codes)
 
     def visit_List(self, node):
-        return self._keep(
-            ast.List(elts=self.visit_all(node.elts), ctx=ast.Load()))
+        return f'[{", ".join(self.visit_all(node.elts))}]'
 
-    def visit_Dict(self, node):
-        if not all(node.keys):
-            self.refuse('**')
-        return self._keep(ast.Dict(
-                keys=[self._key(k) for k in node.keys],
-                values=self.visit_all(node.values)))
-
-    def _keep(self, node):
-        return self.guard('_keep', node)
-
-    def _key(self, node):
-        if not isinstance(node, ast.Constant):
-            self.refuse('{:}')
-        return self.visit(node)
+    def visit_Tuple(self, node):
+        return '(' + ''.join(f'{e}, ' for e in self.visit_all(node.elts)) + ')'
 
     def visit_ListComp(self, node):
-        scope = self.scope
-        generators = []
+        scope, nodes = self.scope, self.nodes
+        loops = []
         for generator in node.generators:
             if generator.is_async:
                 self.refuse('async')
-            items = self.guard('_loop', self.visit(generator.iter))
+            items = self.visit(generator.iter)
             target = self.bind(generator.target, self.path(generator.iter))
-            generators.append(ast.comprehension(
-                    target=target, iter=items,
-                    ifs=self.visit_all(generator.ifs), is_async=0))
-        result = ast.ListComp(
-            elt=self.visit(node.elt), generators=generators)
+            loops.append((target, items, self.visit_all(generator.ifs)))
+        code = self.visit(node.elt)
+        for target, items, conditions in loops:
+            items = self.guard('loop', items, str(self.nodes - nodes))
+            code += f' for {target} in {items}'
+            code += ''.join(f' if {c}' for c in conditions)
         self.scope = scope
-        return result
+        return f'[{code}]'
 
     # What is evaluated at once leaves no generator behind
     visit_GeneratorExp = visit_ListComp
 
     def visit_JoinedStr(self, node):
-        return self.guard('_concat', *self.visit_all(node.values))
+        return self.guard('method', "''", "'join'", self.visit_List(
+                ast.List(node.values)))
 
     def visit_FormattedValue(self, node):
-        spec = node.format_spec
-        if spec is not None:
-            if not all(isinstance(v, ast.Constant) for v in spec.values):
-                self.refuse('{{}}')
-            spec = ''.join(v.value for v in spec.values)
-        if node.conversion not in {-1, ord('s')}:
-            self.refuse('!')
-        return self.guard(
-            '_format', self.visit(node.value), constant(spec or ''))
+        if node.format_spec or node.conversion not in {-1, ord('s')}:
+            self.refuse("f'{:}'")
+        return self.guard('builtin', "'str'", self.visit(node.value))

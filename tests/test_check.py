@@ -94,10 +94,15 @@ class CheckTestCase(DatabaseTestCase):
                 [table.email_title, table.email_template],
                 ["Hello", '<html>\n${value_of("record")}</html>'],
                 where=table.id == activity.id))
+        create(
+            'ir.translation', type='model', res_id=activity.id, lang='fr',
+            name='marketing.automation.activity,email_title',
+            value="${round(1)}")
         with self.assertLogs(
                 'trytond.modules.marketing_automation') as logs:
             Activity.__register__('marketing_automation')
-        line, = logs.output
+        title, line = logs.output
+        self.assertIn('round', title)
         self.assertIn(f'activity {activity.id} ', line)
         self.assertIn('value_of', line)
         self.assertIn('line 2', line)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trytond.modules.marketing_automation.mail import content, link
 from trytond.modules.marketing_automation.mail.link import Placeholders
 from trytond.modules.marketing_automation.template import (
-    TemplateRenderError, compile_markup)
+    TemplateRenderError, compile_markup, is_mjml)
 
 XHTML = """<html xmlns:py="http://genshi.edgewall.org/">
 <head><title>For $a</title><style>p { color: red }</style></head>
@@ -59,7 +59,7 @@ class ContentTestCase(unittest.TestCase):
     def _content(self, source, values):
         own = Placeholders('own', True)
         chunks = compile_markup(source).chunks(values)
-        result = content.Content(chunks, own, content.is_mjml(source))
+        result = content.Content(chunks, own, is_mjml(source))
         return result.html, result.text, own.urls | result.common.urls
 
     def _assert_same(self, source, values):

@@ -14,21 +14,44 @@ from genshi.template import MarkupTemplate
 from trytond.modules.marketing_automation.access import (
     AccessScope, report_helpers, unwrap)
 from trytond.modules.marketing_automation.template import (
-    DATETIME, Limits, TemplateError, TemplateRenderError, TemplateSyntaxError,
-    compile_markup, compile_text, serialize)
+    DATETIME, TemplateError, TemplateRenderError, TemplateSyntaxError,
+    compile_markup, compile_text, guard, serialize)
 from trytond.pool import Pool
 from trytond.pyson import Eval, PYSONDecoder, PYSONEncoder
-from trytond.tests.test_tryton import (
-    activate_module, drop_db, with_transaction)
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction, TransactionError
 
+from .fixtures import DatabaseTestCase, create, create_party
+
 HEAD = '<div xmlns:py="http://genshi.edgewall.org/">'
+# The kinds of reasons
+CODES = {
+    r: code for code, reasons in {
+        'limit': (
+            'limit_memory limit_number limit_output limit_steps limit_text '
+            'limit_time too_complex too_deep too_long too_many'),
+        'syntax': (
+            'ampersand character not_well_formed prefix unclosed_tag '
+            'unexpected_end unfinished unknown_element'),
+        'entity': 'doctype unknown_entity',
+        'include': 'include',
+        'instruction': 'instruction',
+        'directive': (
+            'directive_end directive_outside directive_value '
+            'unknown_directive'),
+        'expression': (
+            'empty failed invalid iterate operands place refused unclosed '
+            'undefined'),
+        'access': (
+            'argument attribute call field format function member method '
+            'model record show underscore'),
+        }.items() for r in reasons.split()}
 SECONDS = 3
 MEGABYTES = 100
 
 
-def render(source, limits=None, **context):
-    return compile_text(source).render(context, limits=limits)
+def render(source, **context):
+    return compile_text(source).render(context)
 
 
 def markup(source, filters=(), method='xhtml', **context):
@@ -38,11 +61,10 @@ def markup(source, filters=(), method='xhtml', **context):
     return result.removeprefix('<div>').removesuffix('</div>')
 
 
-def _flat(value):
-    "Return the text of a value as a template shows it"
-    if isinstance(value, (list, tuple)):
-        return ''.join(map(_flat, value))
-    return str(value)
+def limits(**values):
+    "Change what rendering may use, as in steps=50"
+    return unittest.mock.patch.multiple(
+        guard, **{f'MAX_{n.upper()}': v for n, v in values.items()})
 
 
 class Case(unittest.TestCase):
@@ -52,7 +74,8 @@ class Case(unittest.TestCase):
             function(*args, **kwargs)
         if code:
             self.assertEqual(
-                context.exception.code, code, msg=str(context.exception))
+                CODES[context.exception.reason], code,
+                msg=str(context.exception))
         self.assertTrue(str(context.exception))
         return context.exception
 
@@ -85,17 +108,10 @@ class MarkupTestCase(Case):
                     '<p>6 12</p>'),
                 ('<py:with vars="y = x">$y</py:with>', '5'),
                 ('<p py:strip="">a</p>', 'a'),
-                ('<p py:strip="x == 5">a</p>', 'a'),
-                ('<p py:strip="x == 4">a</p>', '<p>a</p>'),
                 ('<p py:content="x">a <b>b</b></p>', '<p>5</p>'),
                 ('<p py:content="None">a</p>', '<p></p>'),
                 ('<p py:replace="x">a</p>', '5'),
                 ('<py:replace value="x">a</py:replace>', '5'),
-                ('<a py:attrs="{\'href\': \'#\', \'id\': None}" id="a"/>',
-                    '<a href="#"></a>'),
-                ('<a py:attrs="None" id="a"/>', '<a id="a"></a>'),
-                ('<a py:attrs="[(\'b\', \'&lt;\')]"/>',
-                    '<a b="&lt;"></a>'),
                 ]:
             with self.subTest(source=source):
                 self.assertEqual(
@@ -111,12 +127,12 @@ class MarkupTestCase(Case):
 <br/><pre>  a
    b</pre>
 <ul py:if="items"><li py:for="i in items" class="c${{i}}">${{i}}</li></ul>
-<p py:for="i in items" py:strip="i == 1" py:with="j = i * 2" py:if="i > 0">
+<p py:for="i in items" py:strip="" py:with="j = i * 2" py:if="i > 0">
   ${{i}} ${{j}} <b py:content="y"/></p>
 <style><![CDATA[ a > b {{ color: red }} ]]></style>
 <v:oval xmlns:v="urn:v" v:a="1"/>
 <p py:choose="x"><i py:when="1">1</i><i py:otherwise="">$x</i></p>
-$$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
+$$ 5$ ${{x}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
 </div>'''
         context = {'x': 2, 'y': '<&">', 'items': [1, 2]}
         for method in ['xml', 'xhtml', 'html']:
@@ -138,8 +154,8 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
             '<i><b>10</b>1</i><i><b>20</b>2</i>o')
         self.assertEqual(
             markup(
-                '<i py:with="x = 1">${[x for x in [2, 3]]} $x</i>', x='o'),
-            '<i>23 1</i>')
+                '<i py:with="x = 1">${[x for x in [2, 3]][0]} $x</i>', x='o'),
+            '<i>2 1</i>')
 
     def test_escape(self):
         "Test values are escaped"
@@ -147,8 +163,6 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
             markup('<p title="$x">$x</p>', x='<b>"&'),
             '<p title="&lt;b&gt;&#34;&amp;">&lt;b&gt;"&amp;</p>')
         self.assertEqual(markup('${Markup(x)}', x='<b/>'), '<b/>')
-        self.assertEqual(
-            markup('${x}', x=[Markup('<b/>'), '<']), '<b/>&lt;')
 
     def test_places(self):
         "Test no value is shown where escaping does not help"
@@ -231,19 +245,13 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
     def test_errors(self):
         "Test what is said about a source"
         for source, code, reason, line in [
-                ('<p>\na<br>b</p>', 'syntax', 'void_tag', 2),
-                ('<p>\n<b>a</p>', 'syntax', 'unclosed_tag', 2),
-                ('<p>a', 'syntax', 'unexpected_end', 1),
-                ('<p', 'syntax', 'one_root', 1),
-                ('', 'syntax', 'one_root', 1),
-                ('Hello', 'syntax', 'one_root', 1),
-                ('<p/><p/>', 'syntax', 'one_root', 1),
-                ('<p>a & b</p>', 'syntax', 'ampersand', 1),
-                ('<p>\n<a href="?a=1&b=2"/></p>', 'syntax', 'ampersand', 2),
-                ('<p py:if="x"/>', 'syntax', 'prefix', 1),
-                ('<p a="1" a="2"/>', 'syntax', 'not_well_formed', 1),
-                ('<p a=1/>', 'syntax', 'not_well_formed', 1),
-                ('<p>\ud800</p>', 'syntax', 'not_well_formed', None),
+                ('<p', 'syntax', 'unfinished', 1),
+                ('<p>\n<!-- a', 'syntax', 'unfinished', 2),
+                ('<p>\n<style>a</p>', 'syntax', 'unfinished', 2),
+                ('<p>\n<a<b>c', 'syntax', 'unknown_element', 2),
+                ('<p>\n<![a[', 'syntax', 'not_well_formed', 2),
+                ('<p>\n\ud800</p>', 'syntax', 'character', 2),
+                ('<p>\n\0</p>', 'syntax', 'character', 2),
                 ('<p>\n&foo;</p>', 'entity', 'unknown_entity', 2),
                 ('<p>\n<a b="&foo;"/></p>', 'entity', 'unknown_entity', 2),
                 ('<p>\n${x</p>', 'expression', 'unclosed', 2),
@@ -260,7 +268,13 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
                 (f'{HEAD}<p py:otherwise=""/></div>',
                     'directive', 'directive_outside', 1),
                 (f'{HEAD}<py:content value="1"/></div>',
-                    'directive', 'directive_element', 1),
+                    'directive', 'unknown_directive', 1),
+                (f'{HEAD}<py:replace/></div>',
+                    'directive', 'unknown_directive', 1),
+                (f'{HEAD}<p py:strip="x"/></div>',
+                    'directive', 'directive_value', 1),
+                (f'{HEAD}<p py:attrs="x"/></div>',
+                    'directive', 'unknown_directive', 1),
                 (f'{HEAD}<p py:def="f(x)"/></div>',
                     'directive', 'unknown_directive', 1),
                 (f'{HEAD}<py:match path="p"/></div>',
@@ -273,7 +287,7 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
                     compile_markup(source)
                 error = context.exception
                 self.assertEqual(
-                    (error.code, error.reason, error.line),
+                    (CODES[error.reason], error.reason, error.line),
                     (code, reason, line), msg=str(error))
                 self.assertTrue(str(error))
 
@@ -296,6 +310,191 @@ $$ 5$ ${{items}} ${{1.5}} ${{None}} ${{''}} &#8364; <i></i>
                 self.assertIn(f'line {line}', str(error))
 
 
+class HTMLTestCase(Case):
+    "Test templates that are no XML"
+
+    def html(self, source, **context):
+        "Render the source with something that is no XML"
+        result = compile_markup(f'{source}<br>').render(context)
+        self.assertEqual(result[-6:], '<br />')
+        return result[:-6]
+
+    def test_browser(self):
+        "Test what is written in short is read as a browser does"
+        for source, expected in [
+                ('a<BR>b<IMG SRC=x.png ALT="&quot;">',
+                    'a<br />b<img src="x.png" alt="&#34;" />'),
+                ('a & b &amp; c&nbsp;&euro;&copy &zwj; AT&T',
+                    'a &amp; b &amp; c\xa0€© \u200d AT&amp;T'),
+                ('<a href="?a=1&copy=2&amp;b=3&lt=4">x</a>',
+                    '<a href="?a=1&amp;copy=2&amp;b=3&amp;lt=4">x</a>'),
+                ('<a href=http://x/?a=1&b>x</a>',
+                    '<a href="http://x/?a=1&amp;b">x</a>'),
+                ('<input CHECKED disabled="">',
+                    '<input checked="checked" disabled="disabled" />'),
+                ('<p a=1 a=2>x</p>', '<p a="1">x</p>'),
+                ('<p>a<p>b<div>c</div>', '<p>a</p><p>b</p><div>c</div>'),
+                ('<p><b>a<div>b</div>', '<p><b>a</b></p><div>b</div>'),
+                ('<ul><li>a<ul><li>b<li>c</ul><li>d</ul>',
+                    '<ul><li>a<ul><li>b</li><li>c</li></ul></li>'
+                    '<li>d</li></ul>'),
+                ('<dl><dt>a<dd><p>b<dt>c</dl>',
+                    '<dl><dt>a</dt><dd><p>b</p></dd><dt>c</dt></dl>'),
+                ('<select><option selected>a<option>b</select>',
+                    '<select><option selected="selected">a</option>'
+                    '<option>b</option></select>'),
+                ('<table><thead><tr><th>a<th>b<tbody><tr><td><p>c<td>d<tr>'
+                    '<td><table><tr><td>e<td>f</table>g</table>',
+                    '<table><thead><tr><th>a</th><th>b</th></tr></thead>'
+                    '<tbody><tr><td><p>c</p></td><td>d</td></tr><tr><td>'
+                    '<table><tr><td>e</td><td>f</td></tr></table>g</td></tr>'
+                    '</tbody></table>'),
+                ('<div><table><tr><td>a</div>b</td></tr></table></div>',
+                    '<div><table><tr><td>ab</td></tr></table></div>'),
+                ('</i>a</p></br>', 'a'),
+                ('<b/><i>a</i>', '<b></b><i>a</i>'),
+                ('<!-- a --><?xml:namespace prefix = o ?><o:p>b</o:p>',
+                    '<!-- a --><o:p>b</o:p>'),
+                ('1 < 2 <3 <> </>', '1 &lt; 2 &lt;3 &lt;&gt; '),
+                ]:
+            with self.subTest(source=source):
+                self.assertEqual(self.html(source), expected)
+
+    def test_document(self):
+        "Test a document"
+        self.assertEqual(
+            compile_markup(
+                '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN"\n'
+                ' "http://www.w3.org/TR/html4/strict.dtd">\n'
+                '<HTML xmlns:v=\'urn:v\'><HEAD><META charset=utf-8>'
+                '<TITLE>$x &amp; y</TITLE><STYLE>a > b { c: "&" }</STYLE>'
+                '<BODY bgcolor=red>$x').render({'x': 'a<b'}),
+            '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN" '
+            '"http://www.w3.org/TR/html4/strict.dtd">\n\n'
+            '<html xmlns:v="urn:v"><head><meta charset="utf-8" />'
+            '<title>a&lt;b &amp; y</title><style>a > b { c: "&" }</style>'
+            '</head><body bgcolor="red">a&lt;b</body></html>')
+
+    def test_outlook(self):
+        "Test the comments of Outlook are kept"
+        for source in [
+                '<!--[if mso]><table><tr><td><![endif]-->',
+                '<!--[if !mso]><!-->a<!--<![endif]-->',
+                '<![if !mso]>a<![endif]>']:
+            with self.subTest(source=source):
+                self.assertEqual(self.html(source), source)
+
+    def test_directives(self):
+        "Test directives need no namespace and stay where they are"
+        for source, expected in [
+                ('<table><py:for each="i in items"><tr><td>$i<td>b'
+                    '</py:for></table>',
+                    '<table><tr><td>1</td><td>b</td></tr>'
+                    '<tr><td>2</td><td>b</td></tr></table>'),
+                ('<ul><li py:for="i in items" class="a$i">$i</ul>',
+                    '<ul><li class="a1">1</li><li class="a2">2</li></ul>'),
+                ('<p py:if="x > 1">a<p py:if="x &gt; 5">b</p>', '<p>a</p>'),
+                ('<td py:content="x"/><img py:if="x" alt="$x">',
+                    '<td>5</td><img alt="5" />'),
+                ('<div py:choose><i py:when="x == 1">1</i>'
+                    '<i py:otherwise>2</i></div>', '<div><i>2</i></div>'),
+                (f'{HEAD}<py:if test="x">a</py:if></div>', '<div>a</div>'),
+                ('<div xmlns:q="http://genshi.edgewall.org/">'
+                    '<q:if test="not x">a</q:if></div>', '<div></div>'),
+                ('<p>${x < 6}</p>', '<p>True</p>'),
+                ]:
+            with self.subTest(source=source):
+                self.assertEqual(
+                    self.html(source, x=5, items=[1, 2]), expected)
+
+    def test_errors(self):
+        "Test what is still said about a source"
+        for source, reason, line in [
+                ('<p>\n<py:if test="x">a</p>', 'unclosed_tag', 2),
+                ('<p>\n<div py:if="x">a', 'unexpected_end', 2),
+                ('<ul><li>\n<b py:if="x">a<li>b</ul>', 'unclosed_tag', 2),
+                ('<br>\n</py:if>', 'directive_end', 2),
+                ('<br>\n<a ${x}>', 'place', 2),
+                ('<br>\n<style>$x</style>', 'place', 2),
+                ('<br>\n<script>"$x"</script>', 'place', 2),
+                ('<br>\n<a href="${1 +}">', 'invalid', 2),
+                ('<br>a\n\n${x', 'unclosed', 3),
+                ('<br>a\n<b>c</b>\n${__x}', 'underscore', 3),
+                ('<br>\n<p py:def="f">', 'unknown_directive', 2),
+                ('<br>\n&nbps;', 'unknown_entity', 2),
+                ]:
+            with self.subTest(source=source):
+                with self.assertRaises(TemplateSyntaxError) as context:
+                    compile_markup(source)
+                error = context.exception
+                self.assertEqual(
+                    (error.reason, error.line), (reason, line),
+                    msg=str(error))
+
+    def test_mjml(self):
+        "Test MJML must be XML"
+        for source, reason, line in [
+                ('<mjml>\n<p>a<br>b</p></mjml>', 'unclosed_tag', 2),
+                ('<mjml>\n<b>a</mjml>', 'unclosed_tag', 2),
+                ('<mjml>\n<p>a', 'unexpected_end', 2),
+                ('<mjml>\na & b</mjml>', 'ampersand', 2),
+                ('<mjml>\n<a href="?a=1&b=2"/></mjml>', 'ampersand', 2),
+                ('<mjml>\n<p py:if="x"/></mjml>', 'prefix', 2),
+                ('<mjml>\n<p a="1" a="2"/></mjml>', 'not_well_formed', 2),
+                ('<mjml>\n<p a=1></p></mjml>', 'not_well_formed', 2),
+                ('<mjml>\n&check;</mjml>', 'unknown_entity', 2),
+                ]:
+            with self.subTest(source=source):
+                with self.assertRaises(TemplateSyntaxError) as context:
+                    compile_markup(source)
+                error = context.exception
+                self.assertEqual(
+                    (error.reason, error.line), (reason, line),
+                    msg=str(error))
+
+    def test_hostile(self):
+        "Test what is refused in XML is refused here"
+        for source, code in [
+                ('<!DOCTYPE p [<!ENTITY a "b">]>', 'entity'),
+                ('<!DOCTYPE p SYSTEM "file:///etc/passwd">', 'entity'),
+                ('<!DOCTYPE p PUBLIC "a" "//localhost/a.dtd">', 'entity'),
+                ('<?python import os ?>', 'instruction'),
+                ('<?PYTHON import os ?>', 'instruction'),
+                ('<xi:include href="/etc/passwd" parse="text">', 'include'),
+                ('<x:include xmlns:x="http://www.w3.org/2001/XInclude">',
+                    'include'),
+                ('<include xmlns="http://www.w3.org/2001/XInclude">',
+                    'include'),
+                ('<py:def function="f()"></py:def>', 'directive'),
+                ('<p py:match="p">', 'directive'),
+                ('<q:def xmlns:q="http://genshi.edgewall.org/"></q:def>',
+                    'directive'),
+                ('<def xmlns="http://genshi.edgewall.org/"></def>',
+                    'directive'),
+                ('<b>' * 200, 'limit'),
+                ]:
+            with self.subTest(source=source):
+                with self.assertRaises(TemplateSyntaxError) as context:
+                    compile_markup(f'<br>{source}')
+                self.assertEqual(CODES[context.exception.reason], code)
+
+    def test_time(self):
+        "Test sources that are slow to read"
+        for part in [
+                '<a', '<', '<!--', '<![CDATA[', '<!', '<?', '</', '</a',
+                '<a b', '<a b="', '<script>', '<style></style>', '<![if ',
+                '<a\n', '<p>', '<b><li>', '<li>', '<td><p>', '&a', '&amp',
+                '<!DOCTYPE ', '<a/', '<py:if>', '<table><tr>', '<!-- --!']:
+            source = '<br>' + part * (100_000 // len(part))
+            with self.subTest(part=part):
+                start = time.process_time()
+                try:
+                    compile_markup(source)
+                except TemplateSyntaxError:
+                    pass
+                self.assertLess(time.process_time() - start, SECONDS)
+
+
 class TextTestCase(Case):
     "Test templates of plain text"
 
@@ -313,7 +512,7 @@ class TextTestCase(Case):
                 ("100 % of {$x}", "100 % of {5}"),
                 ("Cost: 5$ and $$", "Cost: 5$ and $"),
                 ("${x +\n1}", "6"),
-                ("${None}${''}${items}", "12"),
+                ("${None}${''}", ""),
                 ]:
             with self.subTest(source=source):
                 self.assertEqual(
@@ -329,8 +528,8 @@ class TextTestCase(Case):
                 ("{% %}", 'directive', 'unknown_directive', 1),
                 ("{% def f(x) %}{% end %}",
                     'directive', 'unknown_directive', 1),
-                ("{% python x = 1 %}", 'instruction', 'instruction', 1),
-                ("{% include /etc/passwd %}", 'include', 'include', 1),
+                ("{% python x = 1 %}", 'directive', 'unknown_directive', 1),
+                ("{% include a %}", 'directive', 'unknown_directive', 1),
                 ("${", 'expression', 'unclosed', 1),
                 ("${x", 'expression', 'unclosed', 1),
                 ("a\n${1 1}", 'expression', 'invalid', 2),
@@ -340,7 +539,7 @@ class TextTestCase(Case):
                     compile_text(source)
                 error = context.exception
                 self.assertEqual(
-                    (error.code, error.reason, error.line),
+                    (CODES[error.reason], error.reason, error.line),
                     (code, reason, line), msg=str(error))
 
 
@@ -361,44 +560,42 @@ class ExpressionTestCase(Case):
             }
         for source in [
                 'n + 1', 'n - 1', 'n * 2', 'n / 2', 'n // 2', 'n % 2',
-                '-n', '+n', 'n == 5', 'n != 5',
+                '-n', '+n', 'n == 5', 'n != 5', 'n == l[0]', 'l == [3, 1, 2]',
                 'n in l', 'n not in l', "'a' in m", "'llo' in s",
                 'n if n else 0', 'n and 0 or 3', 'not n', 'n is None',
-                'd * 2', "d + 1", 'd / 3', 'round(d)', 'round(d, 1)',
+                'd * 2', "d + 1", 'd / 3', '1 - (2 - 3)', '2 * (3 + 4)',
+                '(1 if n else 2) + 3', '-(1 + 2)', 'not (n and 0)',
                 's + s', 's[0]', 's[1:3]', 's[::-1]', 's.upper()',
                 "s.replace('l', 'L')", "s.replace('l', 'L', 1)",
-                "s.split()", "s.split('l', 1)",
+                "s.split()[1]", "s.split('l', 1)[1]",
                 "s.startswith(('a', 'H'))", "s.title()", "s.find('w')",
-                "'%s is %05.1f%%' % (s, d)",
-                "f'{s!s} {n:03d} {d}'", "s.split(maxsplit=1)",
-                "f'{day:%d/%m/%Y}'", "', '.join(str(i) for i in l)",
-                'l[0]', 'l[-1]', 'l[1:]', 'l + [4]', 'len(l)',
-                'sum(l)', 'min(l)', 'max(l)', 'sorted(l)',
+                "f'{s!s} {n} {d}'", "f'{s}'", "f'{{}}'",
+                "s.split(maxsplit=1)[1]", "', '.join(str(i) for i in l)",
+                'l[0]', 'l[-1]', 'l[1:][0]', '(l + [4])[3]', 'len(l)',
+                'sum(l)', 'min(l)', 'max(l)', 'sorted(l)[0]',
                 'min([], default=3)', 'max(1, 2)',
-                'sorted(l, reverse=True)',
-                '[i * 2 for i in l if i > 1]',
-                '[(a, b) for a in l for b in l if a < b]',
+                'sorted(l, reverse=True)[0]',
+                '[i * 2 for i in l if i > 1][0]',
+                '[(a, b) for a in l for b in l if a < b][0][1]',
                 'sum(i for i in l)',
-                "m['a']", "m.get('c', 3)", "list(m.items())",
-                "sorted(m.keys())", "len(m.values())", 'day.year',
-                'day.isoformat()',
-                "day.strftime('%A %d')", 'day.weekday()',
+                "m['a']", "m.get('c', 3)", "list(m.items())[0][0]",
+                "sorted(m.keys())[0]", "len(m.values())", 'day.year',
+                'day.isoformat()', 'day.weekday()',
                 'day.replace(day=1)', 'moment.hour', 'moment.date()',
                 'moment + delta', 'delta.days', 'delta.total_seconds()',
                 'day + delta', 'str(n)', "int('12')", "float('1.5')",
                 'bool(l)', 'abs(-n)', '[i for i in range(3)][2]',
                 '[a + b for a, b in zip(l, l)][0]',
                 'list(enumerate(l))[1][0]',
+                "[a for i, (a, b) in enumerate([('c', 'd')])][0]",
                 'any(l)', 'all(l)', 'list(reversed(l))[0]',
-                "[1, (2, {'3': 4})][1][1]['3']",
-                '(day - delta).day', '[i * 2 for i in l if i > 1][0]',
+                "[1, (2, [3, 4])][1][1][0]", 'len([l, l])',
+                '(day - delta).day', 'str(l)',
                 ]:
             with self.subTest(source=source):
                 expected = eval(source, dict(values))
-                result = render('${%s}' % source, **values)
-                if isinstance(expected, (list, tuple)):
-                    expected = ''.join(map(_flat, expected))
-                self.assertEqual(result, str(expected))
+                self.assertEqual(
+                    render('${%s}' % source, **values), str(expected))
 
     def test_refused(self):
         "Test what Python has and the language has not, with its line"
@@ -406,8 +603,11 @@ class ExpressionTestCase(Case):
                 'n ** 2', 'n << 2', 'n >> 1', 'n & 4', 'n | 1', 'n ^ 2',
                 '~n', 'sorted(l, key=lambda i: -i)', '{1, 2}', '[*l]',
                 '{i for i in l}', '{i: i for i in l}', '{n: 1}', 'max(*l)',
-                "f'{n!r}'", "f'{n:{n}}'", '1 < n < 10', '(y := n)',
-                '{**m}', 'dict(**m)']:
+                "f'{n!r}'", "f'{n:{n}}'", "f'{n:9}'", '1 < n < 10',
+                '(y := n)', '{**m}', '{}', "{'a': 1}", "'%s' % n",
+                "'%(a)s' % m", 'short(**m)', "'{}'.format(n)", 'l.index(1)',
+                "s.center(9)", "s.rfind('a')", "s.rsplit('a')",
+                "day.strftime('%A')", "datetime.date.fromisoformat(s)"]:
             with self.subTest(source=source):
                 with self.assertRaises(TemplateSyntaxError) as context:
                     compile_text('\n${%s}' % source)
@@ -415,22 +615,22 @@ class ExpressionTestCase(Case):
                 self.assertEqual(context.exception.line, 2)
         for source in [
                 'set', 'map', 'filter', 'chr', 'ord', 'divmod', 'dict',
-                'defined', 'format', 'value_of', 'frozenset', 'tuple']:
+                'round', 'defined', 'format', 'value_of', 'frozenset',
+                'tuple']:
             with self.subTest(source=source):
                 with self.assertRaises(TemplateSyntaxError) as context:
                     compile_text('\n${%s(l)}' % source)
                 self.assertEqual(context.exception.reason, 'refused')
                 self.assertEqual(context.exception.line, 2)
         for source in [
-                "'a' * 2", '[1] * 2', "'{}'.format(1)", 'l.index(1)',
-                "'a'.center(9)", "'a'.rfind('a')", "'a'.rsplit('a')",
-                "'%(a)s' % {'a': 1}", "'%100d' % 1", "f'{1:100}'",
-                "Markup('%s') % 'a'", "Markup('a') + 'a'", 'l == []',
-                'str(l)', "'%s' % l", '[l] == [l]', 'l in [l]',
-                'sorted([l, l])']:
+                "'a' * 2", '[1] * 2', 'l.unknown()',
+                't % 1', "Markup('%s') % 'a'", "Markup('a') + 'a'",
+                'l', '[l] == [l]', '[l] in [l]', 'sorted([l, l])', 'l + t',
+                'l - l']:
             with self.subTest(source=source):
                 with self.assertRaises(TemplateRenderError) as context:
-                    render('\n${%s}' % source, l=[1])
+                    render(
+                        '\n${%s}' % source, l=[1], t='%s')
                 self.assertEqual(context.exception.line, 2)
 
     def test_constructors(self):
@@ -438,7 +638,6 @@ class ExpressionTestCase(Case):
         for source in [
                 "datetime.date('\x00\x00\x01\x01')",
                 "datetime.date('\x00\x00\x01\x01').ctime()",
-                "datetime.date('\x07\xea\x01\x01').strftime('%A')",
                 "datetime.time('\x01\x01\x01\x00\x00\x00')",
                 "datetime.datetime('\x00\x00\x01\x01\x00\x00\x00\x00"
                 "\x00\x00')",
@@ -467,9 +666,6 @@ class ExpressionTestCase(Case):
                 ('datetime.datetime.now().date()', today),
                 ('datetime.date(2026, 1, 1) + datetime.timedelta(days=2)',
                     dt.date(2026, 1, 3)),
-                ("datetime.date.fromisoformat('2026-01-02')",
-                    dt.date(2026, 1, 2)),
-                ('datetime.date.max', dt.date.max),
                 ]:
             with self.subTest(source=source):
                 self.assertEqual(
@@ -511,8 +707,6 @@ class ExpressionTestCase(Case):
                 ('record', 'calendar'),
                 ('record', 'calendar', 'day'),
                 })
-        self.assertEqual(template.methods, {
-                ('record', 'address_get'), ('name', 'upper')})
 
 
 # What must not be reached: (expression, code)
@@ -536,44 +730,45 @@ ATTACKS = [
     ("str.format", 'expression'),
     ("str.__subclasses__()", 'access'),
     ("text.upper", 'access'),
-    ("text.format_map(mapping)", 'access'),
+    ("text.format_map(mapping)", 'expression'),
     ("text.ｘ", 'access'),
     ("text['a'].＿＿class＿＿", 'expression'),
-    ("[].append(1)", 'access'),
-    ("items.clear()", 'access'),
-    ("mapping.pop('a')", 'access'),
-    ("mapping.update(b=1)", 'access'),
+    ("[].append(1)", 'expression'),
+    ("items.clear()", 'expression'),
+    ("mapping.pop('a')", 'expression'),
+    ("mapping.update(b=1)", 'expression'),
     ("datetime.sys", 'access'),
     ("datetime.__name__", 'access'),
     ("datetime.datetime.__class__", 'access'),
     ("datetime.datetime.mro", 'access'),
     ("datetime.datetime.mro()", 'access'),
     ("datetime.datetime.now", 'access'),
-    ("datetime.datetime.strptime('1', '%d')", 'access'),
+    ("datetime.datetime.strptime('1', '%d')", 'expression'),
     ("datetime.datetime_CAPI", 'access'),
     ("datetime.date.today().__reduce__()", 'access'),
     ("moment.tzinfo", 'access'),
-    ("moment.astimezone()", 'access'),
-    ("moment.timetuple()", 'access'),
+    ("moment.astimezone()", 'expression'),
+    ("moment.timetuple()", 'expression'),
     ("foreign.secret", 'access'),
     ("foreign.method()", 'access'),
     ("foreign()", 'access'),
     ("foreign[0]", 'access'),
     ("[i for i in foreign]", 'expression'),
     ("str(foreign)", 'access'),
-    ("'%s' % foreign", 'access'),
+    ("'%s' % foreign", 'expression'),
+    ("text % foreign", 'expression'),
     ("f'{foreign}'", 'access'),
     ("str([foreign])", 'access'),
     ("[i for i in short]", 'expression'),
     # Formats that walk
-    ("'{0.__class__}'.format(x)", 'access'),
-    ("'{0.__class__.__mro__}'.format(short)", 'access'),
-    ("'{0[0]}'.format(items)", 'access'),
-    ("'{x.real}'.format(x=1)", 'access'),
-    ("'{:{}}'.format(1, 10)", 'access'),
+    ("'{0.__class__}'.format(x)", 'expression'),
+    ("'{0.__class__.__mro__}'.format(short)", 'expression'),
+    ("'{0[0]}'.format(items)", 'expression'),
+    ("'{x.real}'.format(x=1)", 'expression'),
+    ("'{:{}}'.format(1, 10)", 'expression'),
     ("f'{x.__class__}'", 'access'),
     ("f'{x:{x}}'", 'expression'),
-    ("Markup('{0.__class__}').format(x)", 'access'),
+    ("Markup('{0.__class__}').format(x)", 'expression'),
     # Names
     ("__import__('os')", 'access'),
     ("__builtins__", 'access'),
@@ -648,7 +843,8 @@ ATTACKS = [
     ("'a' + 1", 'expression'),
     ("int('a')", 'expression'),
     ("datetime.date(1, 2)", 'expression'),
-    ("datetime.date.max + datetime.timedelta(days=1)", 'expression'),
+    ("datetime.date(9999, 12, 31) + datetime.timedelta(days=1)",
+        'expression'),
     ("len(1)", 'expression'),
     ("text.split(1)", 'expression'),
     ("len(guard=items)", 'expression'),
@@ -751,8 +947,7 @@ BOMBS = [
 LONG_BOMBS = [
     "[long + long for i in range(1000)]",
     "[long.upper() for i in range(100000)]",
-    "['%99d' % i for i in range(100000)]",
-    "[f'{i:99}' for i in range(100000)]",
+    "[str(i) + str(i) for i in range(300000)]",
     "(tabs.replace('a', long))",
     "long.replace('', long)",
     "long.join([text, text, text])",
@@ -765,9 +960,8 @@ LONG_BOMBS = [
     "[long.replace('a', 'b') for i in range(1000)]",
     "long.strip('b' + long[:250000])",
     "('b' + long[:250000]) in long",
-    "'%s %s %s' % (long, long, long)",
+    "f'{long} {long} {long}'",
     "[Markup(long) for i in range(1000)]",
-    "int(digits)",
     "float(digits)",
     "[text for i in range(100000) if text in big]",
     "[i for i in range(100000) if i in big]",
@@ -781,17 +975,16 @@ LONG_BOMBS = [
     "[list(big) for i in range(1000)]",
     "[enumerate(big) for i in range(1000)]",
     "[zip(big, big) for i in range(1000)]",
-    "{'a': 1}.get(long + long)",
+    "mapping.get(long + long)",
+    "list(long)",
+    "[i for i in long for j in long]",
     "9 * 9999999999" + " * 9999999999" * 50,
     "range(0, -1" + "0" * 30 + ", -1)",
     "sum([1 for i in range(100000) for j in range(100000)])",
-    "round(huge)",
-    "round(1, -1000000000)",
-    "round(1, ndigits=-1000000000)",
-    "round(ndigits=-1000000000, number=1)",
     "int(huge)",
-    "'%d' % huge",
-    "f'{huge:,}'",
+    "float(huge)",
+    "f'{huge}'",
+    "huge * 2",
     ]
 
 
@@ -868,9 +1061,8 @@ class AttackTestCase(Case):
                 .replace('"', '&quot;'))
             for template in [
                     '<a href="${%s}"/>', '<a py:if="%s"/>',
-                    '<a py:for="z in [%s]"/>', '<a py:attrs="%s"/>',
-                    '<a py:content="%s"/>', '<a py:choose="%s"/>',
-                    '<a py:strip="%s"/>']:
+                    '<a py:for="z in [%s]"/>', '<a py:with="z = %s"/>',
+                    '<a py:content="%s"/>', '<a py:choose="%s"/>']:
                 with self.subTest(expression=expression, template=template):
                     with self.assertRaises(TemplateError):
                         markup(template % source, **self.context)
@@ -904,11 +1096,11 @@ class AttackTestCase(Case):
         for expression in [
                 "[[%s] for i in range(100000)]" % ', '.join(['[]'] * 100),
                 "[(i, i, i, i, i, i, i, i) for i in range(100000)]",
-                "[{1: i, 2: i, 3: i} for i in range(100000)]"]:
+                "[1 and 2 and 3 and i for i in range(100000)]"]:
             with self.subTest(expression=expression):
-                error = self.assertEnds(
-                    'limit', render, '${%s}' % expression,
-                    limits=Limits(time=60))
+                with limits(time=60):
+                    error = self.assertEnds(
+                        'limit', render, '${%s}' % expression)
                 self.assertEqual(error.reason, 'limit_steps')
 
     def test_doubling(self):
@@ -969,8 +1161,6 @@ class AttackTestCase(Case):
                 '<py:for each="i in range(100000)"><!--%s-->'
                 '</py:for>' % ('a' * 1000),
                 '<py:for each="i in range(100000)">'
-                '<a py:attrs="{\'a\': text}"/></py:for>',
-                '<py:for each="i in range(100000)">'
                 '<py:for each="i in []"/>'
                 '<p py:if="True"><b py:choose=""><b py:when="1">'
                 + 'a' * 1000 + '</b></b></p></py:for>',
@@ -992,38 +1182,34 @@ class AttackTestCase(Case):
         def sleep():
             time.sleep(0.05)
 
-        error = self.assertEnds(
-            'limit', render, '${[sleep() for i in range(1000)]}',
-            limits=Limits(time=0.2), sleep=sleep)
+        with limits(time=0.2):
+            error = self.assertEnds(
+                'limit', render, '${[sleep() for i in range(1000)]}',
+                sleep=sleep)
         self.assertEqual(error.reason, 'limit_time')
-        error = self.assertEnds(
-            'limit', render,
-            '${[i * i for i in range(1000) for j in range(100000)]}',
-            limits=Limits(time=0.2, steps=10 ** 8 + 10))
+        with limits(time=0.2, steps=10 ** 8):
+            error = self.assertEnds(
+                'limit', render,
+                '${[i * i for i in range(1000) for j in range(100000)]}')
         self.assertEqual(error.reason, 'limit_time')
 
     def test_limits(self):
         "Test the limits are those given"
-        template = compile_text('${text}')
-        self.assertEqual(template.render({'text': 'a' * 3}), 'a' * 3)
-        self.assertRefused(
-            'limit', template.render, {'text': 'a' * 6},
-            limits=Limits(output=5))
-        self.assertRefused(
-            'limit', compile_text('${[i for i in range(100)]}').render, {},
-            limits=Limits(steps=50))
+        template = compile_text('${[i for i in range(100)][0]}')
+        self.assertEqual(template.render({}), '0')
+        with limits(steps=50):
+            self.assertRefused('limit', template.render, {})
 
     def test_deep_expressions(self):
         "Test expressions no parser should recurse into"
         for expression in [
                 '(' * 1000 + ')' * 1000,
-                '(' * 90 + '1' + ')' * 90 + '.a' * 100,
                 '-' * 4000 + '1',
                 'not ' * 1000 + '1',
                 'x' + '.a' * 2000,
                 'x' + '[0]' * 1000,
                 'x' + '()' * 1000,
-                '[' * 80 + ']' * 80,
+                '[' * 300 + ']' * 300,
                 'x if x else ' * 300 + 'x',
                 '1' + '+1' * 2000,
                 'f' * 6000,
@@ -1040,13 +1226,14 @@ class AttackTestCase(Case):
     def test_deep_markup(self):
         "Test elements and directives in each other"
         for tag in [
-                '<p>', '<p py:if="1">', '<p py:strip="1">',
+                '<p>', '<p py:if="1">', '<p py:strip="">',
                 '<p py:for="i in [1]">', '<p py:with="a = 1">',
                 '<p py:choose="1" py:if="1" py:with="a = 1">']:
             with self.subTest(tag=tag):
                 self.assertEnds(
                     'limit', markup, tag * 1000 + '</p>' * 1000)
-        self.assertEnds('limit', render, '{% if 1 %}' * 900)
+        self.assertEnds(
+            'limit', render, '{% if 1 %}' * 600 + '{% end %}' * 600)
 
     def test_source_size(self):
         "Test sources that are too long"
@@ -1137,11 +1324,7 @@ class AttackTestCase(Case):
 
     def test_events(self):
         "Test a list is never taken for events"
-        self.assertEqual(
-            markup("${[('START', 'a', 'b')]}"), 'STARTab')
-        self.assertRefused(
-            'access', markup,
-            '<a py:attrs="{\'b&gt;&lt;script\': \'c\'}"/>')
+        self.assertRefused('access', markup, "${[('START', 'a', 'b')]}")
 
     def test_context_is_kept(self):
         "Test a template changes nothing of the context"
@@ -1167,37 +1350,24 @@ class AttackTestCase(Case):
         self.assertIsInstance(error, ValueError)
 
 
-class AccessTestCase(Case):
+class AccessTestCase(Case, DatabaseTestCase):
     "Test records"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module(['party', 'marketing', 'company'])
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        drop_db()
+    modules = ['party', 'marketing', 'company']
 
     @property
     def groups(self):
         ModelData = Pool().get('ir.model.data')
         return {'_groups': [ModelData.get_id('marketing.group_marketing')]}
 
-    def party(self, **values):
-        Party = Pool().get('party.party')
-        party, = Party.create([{
-                    'name': "Jane",
-                    'addresses': [('create', [
-                                {'city': "Liège", 'street': "1 rue"},
-                                {'city': "Paris", 'sequence': 2}])],
-                    'contact_mechanisms': [('create', [
-                                {'type': 'email', 'value': 'j@example.com'}])],
-                    **values,
-                    }])
-        return party
+    def party(self, name="Jane", **values):
+        return create_party(name, 'j@example.com', addresses=[
+                ('create', [
+                        {'city': "Liège", 'street': "1 rue"},
+                        {'city': "Paris", 'sequence': 2}])], **values)
+
+    def currency(self):
+        return create(
+            'currency.currency', name="Euro", code='EUR', symbol='€')
 
     def render(self, source, record, scope=None, **context):
         scope = scope or AccessScope(self.groups)
@@ -1206,25 +1376,21 @@ class AccessTestCase(Case):
 
     def refuse(self, field=None, model='party.party'):
         "Remove the access to the model or to the field"
-        pool = Pool()
+        Access = Pool().get('ir.model.access')
         if field:
-            Access = pool.get('ir.model.field.access')
-            Access.create([{
-                        'model': model, 'field': field, 'perm_read': False}])
+            create(
+                'ir.model.field.access',
+                model=model, field=field, perm_read=False)
         else:
-            Access = pool.get('ir.model.access')
             Access.write(
                 Access.search([('model', '=', model)]), {'perm_read': False})
-            Access.create([{'model': model, 'perm_read': False}])
+            create('ir.model.access', model=model, perm_read=False)
 
     def rule(self, domain, model='party.party', **values):
-        RuleGroup = Pool().get('ir.rule.group')
         values.setdefault('global_p', True)
-        RuleGroup.create([{
-                    'name': "Rule", 'model': model,
-                    'rules': [('create', [
-                                {'domain': PYSONEncoder().encode(domain)}])],
-                    **values}])
+        create('ir.rule.group', name="Rule", model=model, rules=[
+                ('create', [{'domain': PYSONEncoder().encode(domain)}])],
+            **values)
 
     @with_transaction(user=0)
     def test_read(self):
@@ -1269,9 +1435,9 @@ class AccessTestCase(Case):
                 ('record.delete([record])', 'access'),
                 ('record.save()', 'access'),
                 ('record.write()', 'access'),
-                ("record.write({'name': 'a'})", 'access'),
+                ("record.write(['name', 'a'])", 'access'),
                 ('record.create([])', 'access'),
-                ('record.copy()', 'access'),
+                ('record.copy()', 'expression'),
                 ('record.search([])', 'access'),
                 ('record.read([1])', 'access'),
                 ('record.browse([1])', 'access'),
@@ -1286,8 +1452,8 @@ class AccessTestCase(Case):
                 ('record.__class__', 'access'),
                 ('record._transaction', 'access'),
                 ('record.pool', 'access'),
-                ("'{0._record}'.format(record)", 'access'),
-                ("'{0.name}'.format(record)", 'access'),
+                ("'{0._record}'.format(record)", 'expression'),
+                ("'{0.name}'.format(record)", 'expression'),
                 ('record.unknown', 'access'),
                 ('record.fields_get()', 'access'),
                 ('record.on_change_with_x()', 'access'),
@@ -1340,8 +1506,8 @@ class AccessTestCase(Case):
         for field, source in [
                 ('code', '${record.code}'),
                 ('code', "${record['code']}"),
-                ('addresses', '${record.addresses}'),
-                ('addresses', '${record.addresses[0].party.addresses}'),
+                ('addresses', '${len(record.addresses)}'),
+                ('addresses', '${len(record.addresses[0].party.addresses)}'),
                 ]:
             with self.subTest(source=source):
                 self.render(source, party)
@@ -1395,17 +1561,12 @@ class AccessTestCase(Case):
     @with_transaction(user=0)
     def test_groups(self):
         "Test access that a group of the context gives"
-        pool = Pool()
-        Access = pool.get('ir.model.field.access')
-        Group = pool.get('res.group')
         party = self.party(code='J1')
-        group, = Group.create([{'name': "Sales"}])
-        Access.create([
-                {'model': 'party.party', 'field': 'code',
-                    'perm_read': False},
-                {'model': 'party.party', 'field': 'code',
-                    'group': group.id, 'perm_read': True},
-                ])
+        group = create('res.group', name="Sales")
+        self.refuse('code')
+        create(
+            'ir.model.field.access', model='party.party', field='code',
+            group=group.id, perm_read=True)
         self.assertRefused('access', self.render, '${record.code}', party)
         context = self.groups
         context['_groups'].append(group.id)
@@ -1438,10 +1599,8 @@ class AccessTestCase(Case):
     @with_transaction(user=0)
     def test_rule_group(self):
         "Test rules of the groups"
-        pool = Pool()
-        Group = pool.get('res.group')
         party = self.party()
-        group, = Group.create([{'name': "Sales"}])
+        group = create('res.group', name="Sales")
         self.rule([('name', '=', "Nobody")], global_p=False, default_p=True)
         self.rule(
             [('name', '=', "Jane")], global_p=False,
@@ -1456,18 +1615,12 @@ class AccessTestCase(Case):
     @with_transaction(user=0)
     def test_companies(self):
         "Test rules on companies"
-        pool = Pool()
-        Company = pool.get('company.company')
-        Currency = pool.get('currency.currency')
-        Employee = pool.get('company.employee')
-        currency, = Currency.create([{
-                    'name': "Euro", 'code': 'EUR', 'symbol': '€'}])
-        company, = Company.create([{
-                    'party': self.party(name="Company").id,
-                    'currency': currency.id}])
-        employee, = Employee.create([{
-                    'party': self.party(name="Worker").id,
-                    'company': company.id}])
+        company = create(
+            'company.company', party=create_party("Company").id,
+            currency=self.currency().id)
+        employee = create(
+            'company.employee', party=create_party("Worker").id,
+            company=company.id)
         self.rule(
             [('company', 'in', Eval('companies', []))],
             model='company.employee')
@@ -1587,10 +1740,7 @@ class AccessTestCase(Case):
     @with_transaction(user=0)
     def test_helpers(self):
         "Test the functions of reports"
-        pool = Pool()
-        Currency = pool.get('currency.currency')
-        currency, = Currency.create([{
-                    'name': "Euro", 'code': 'EUR', 'symbol': '€'}])
+        currency = self.currency()
         party = self.party()
         scope = AccessScope(self.groups)
         context = {
