@@ -180,9 +180,10 @@ class ResultsTestCase(BrowserTestCase):
         self.login(page, url)
         self.open_menu(
             page, "Marketing", "Automation", "Configuration", "Notifications")
-        limit = page.locator('input[name=complaint_limit]:visible')
-        limit.wait_for()
-        self.assertEqual(limit.input_value(), '0.30')
+        page.wait_for_function(
+            '''() => [...document.querySelectorAll(
+                'input[name=complaint_limit]')].some((i) => i.value == '0.30')
+            ''')
         self.shoot(page, 'configuration')
         page.get_by_text("Marketing User").first.click()
         page.locator('.notification-description', has_text="failed").wait_for()
