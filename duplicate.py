@@ -9,6 +9,7 @@ from sql.functions import Lower
 
 from trytond.model import Index, fields
 from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
 from .exceptions import Outcome
@@ -21,6 +22,9 @@ class Scenario(metaclass=PoolMeta):
 
     once_per_address = fields.Boolean(
         "Once per Address",
+        states={
+            'readonly': Eval('state', 'draft') == 'running',
+            },
         help="Check to send each e-mail only once to an address, "
         "also when several parties have it.\n"
         "The party whose record has entered first gets it.")

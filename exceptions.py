@@ -27,11 +27,15 @@ class ActivityError(ValidationError):
     pass
 
 
-class ScenarioModelError(AccessError):
+class ScenarioRunningError(AccessError):
     pass
 
 
 class ActivityPassedError(AccessError):
+    pass
+
+
+class RunError(UserError):
     pass
 
 

@@ -17,7 +17,7 @@ from trytond.transaction import Transaction, inactive_records
 
 from . import entry, settings
 from .access import report_helpers
-from .exceptions import ActivityError, ScenarioModelError
+from .exceptions import ActivityError, RunWarning, ScenarioRunningError
 from .mixin import MarketingAutomationMixin, own_company, party_of
 from .template import DATETIME
 
@@ -57,7 +57,7 @@ class Scenario(Workflow, ModelSQL, ModelView):
             ('individual', "By Recipient"),
             ('aggregate', "Only Counts"),
             ('none', "Nothing"),
-            ], "Tracking", required=True, sort=False,
+            ], "Tracking", required=True, sort=False, states=_scenario_locked,
         help="By Recipient: who has opened and clicked is known, "
         "and activities can start on it.\n"
         "Only Counts: opens and clicks are only counted.\n"
@@ -161,13 +161,18 @@ class Scenario(Workflow, ModelSQL, ModelView):
             cls, mode, scenarios, values=None, external=False):
         super().check_modification(
             mode, scenarios, values=values, external=external)
-        if mode == 'write' and 'model' in values:
+        if mode == 'write':
             for scenario in scenarios:
-                if (scenario.state == 'running'
-                        and scenario.model != values['model']):
-                    raise ScenarioModelError(gettext(
-                            'marketing_automation.msg_scenario_running_model',
-                            scenario=scenario.rec_name))
+                if scenario.state == 'running':
+                    scenario._check_running(values)
+
+    def _check_running(self, values):
+        "Raise an error if something else would enter"
+        for name in ['model', 'domain']:
+            if name in values and getattr(self, name) != values[name]:
+                raise ScenarioRunningError(gettext(
+                        f'marketing_automation.msg_scenario_running_{name}',
+                        scenario=self.rec_name))
 
     @classmethod
     def copy(cls, scenarios, default=None):
@@ -186,11 +191,23 @@ class Scenario(Workflow, ModelSQL, ModelView):
     @ModelView.button
     @Workflow.transition('running')
     def run(cls, scenarios):
+        pool = Pool()
+        Warning = pool.get('res.user.warning')
         for scenario in scenarios:
             scenario.check_run()
+            for key, question in scenario.run_questions():
+                if Warning.check(key):
+                    raise RunWarning(key, question)
 
     def check_run(self):
-        "Raise an error or a warning unless the scenario can be run"
+        "Raise an error unless the scenario can be run"
+
+    def run_questions(self):
+        """Yield (key, sentence) of what is asked before the scenario is run
+
+        key -- of a warning
+        """
+        yield from []
 
     @classmethod
     @ModelView.button

@@ -17,8 +17,7 @@ from trytond.transaction import Transaction
 
 from .access import METHODS
 from .condition import field_path
-from .exceptions import (
-    Failure, RunWarning, TemplateError, TemplateWarning, explain)
+from .exceptions import Failure, TemplateError, TemplateWarning, explain
 from .mail import content, message
 from .mail.address import parse_address
 from .mail.link import is_http
@@ -43,15 +42,14 @@ class Scenario(metaclass=PoolMeta):
         "The activities that send e-mails"
         return [a for a in self.all_activities if a.action == 'send_email']
 
-    def check_run(self):
+    def run_questions(self):
         pool = Pool()
         Warning = pool.get('res.user.warning')
-        super().check_run()
+        yield from super().run_questions()
         for activity in self.email_activities:
             if not activity.can_unsubscribe:
                 key = Warning.format('run unsubscribe', [activity])
-                if Warning.check(key):
-                    raise RunWarning(key, activity.unsubscribe_problem)
+                yield key, activity.unsubscribe_problem
 
 
 class Activity(metaclass=PoolMeta):
