@@ -167,7 +167,7 @@ class Scenario(EmailResults, metaclass=PoolMeta):
     failed_count = fields.Function(fields.Integer("Failed"), 'get_progress')
     progress = fields.Function(fields.Float(
             "Progress", digits=(1, 3),
-            help="The part of the planned steps that is finished."),
+            help="The part of the steps due so far that is finished."),
         'get_progress')
 
     @classmethod
@@ -258,7 +258,7 @@ class Scenario(EmailResults, metaclass=PoolMeta):
                 'done_count': done,
                 'skipped_count': skipped,
                 'failed_count': failed,
-                'progress': rate(finished, finished + waiting),
+                'progress': rate(finished, finished + sending),
                 }
             for name in names:
                 result[name][id_] = values[name]
