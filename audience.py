@@ -77,7 +77,7 @@ class Scenario(metaclass=PoolMeta):
     __name__ = 'marketing.automation.scenario'
 
     domain_source = fields.Function(fields.Text(
-            "Domain",
+            "Expert Filter",
             states={
                 'readonly': Eval('state', 'draft') == 'running',
                 },
@@ -212,7 +212,7 @@ class Scenario(metaclass=PoolMeta):
         "Ask before all the records match"
         pool = Pool()
         Warning = pool.get('res.user.warning')
-        if _is_empty(self.domain) or not _is_empty(domain):
+        if is_empty(self.domain) or not is_empty(domain):
             return
         key = Warning.format('everybody', [self])
         if Warning.check(key):
@@ -297,7 +297,7 @@ class FilterWizard(Wizard):
         return 'reload'
 
 
-def _is_empty(domain):
+def is_empty(domain):
     "Return if the stored domain has no clause"
     try:
         return not _has_clause(

@@ -39,6 +39,14 @@ class RunError(UserError):
     pass
 
 
+class CriterionError(ValidationError):
+    pass
+
+
+class ExpertFilterWarning(UserWarning):
+    pass
+
+
 class RunWarning(UserWarning):
     pass
 

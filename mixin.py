@@ -63,6 +63,13 @@ class MarketingAutomationMixin:
         return []
 
     @classmethod
+    def marketing_criteria(cls):
+        "Return the paths of the fields by which marketers choose records"
+        pool = Pool()
+        Party = pool.get('party.party')
+        return [f'marketing_party.{p}' for p in Party.marketing_criteria()]
+
+    @classmethod
     def _marketing_scenario(cls):
         "Return the scenario whose matching records are looked at, or None"
         pool = Pool()

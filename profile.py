@@ -107,6 +107,13 @@ class Party(metaclass=PoolMeta):
             'party.party_view_form',
             ]
 
+    @classmethod
+    def marketing_criteria(cls):
+        return [
+            'marketing_language', 'marketing_country',
+            'marketing_postal_code', 'marketing_city', 'categories',
+            'marketing_has_email', 'create_date', 'name', 'code']
+
 
 def _search_any(relation, field, name, clause, domain=()):
     """Return the domain of the clause on a field of related records

@@ -83,6 +83,12 @@ class Sale(MarketingAutomationMixin, metaclass=PoolMeta):
             'sale.sale_view_form',
             ]
 
+    @classmethod
+    def marketing_criteria(cls):
+        return [
+            'sale_date', 'state', 'marketing_amount', 'number', 'create_date',
+            *super().marketing_criteria()]
+
 
 class Party(metaclass=PoolMeta):
     __name__ = 'party.party'
@@ -138,3 +144,9 @@ class Party(metaclass=PoolMeta):
         return [('id', 'in', query.select(
                     query.party,
                     where=Operator(getattr(query, name), value)))]
+
+    @classmethod
+    def marketing_criteria(cls):
+        return [
+            *super().marketing_criteria(),
+            'marketing_last_sale', 'marketing_sale_count']
