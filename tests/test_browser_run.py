@@ -91,8 +91,9 @@ class RunTestCase(BrowserTestCase):
         page.get_by_text("While it runs").wait_for()
         for name in LOCKED:
             with self.subTest(field=name):
-                self.assertTrue(page.locator(f'[name={name}]').evaluate(
-                        '(e) => e.readOnly || e.disabled'))
+                field = page.locator(f'[name={name}]').first
+                self.assertTrue(
+                    field.evaluate('(e) => e.readOnly || e.disabled'))
         self.shoot(page, 'running')
         page.get_by_role('tab', name="Settings").click()
         self.shoot(page, 'settings')
