@@ -48,8 +48,12 @@ class ViewTreeState(metaclass=PoolMeta):
         nodes, selected = super().get(model, domain, child_name)
         if model == Activity.__name__ and nodes == cls.default_nodes():
             for clause in json.loads(domain):
-                if clause[0] == 'parent':
-                    nodes = json.dumps(Activity.expanded_paths(clause[-1]))
+                if clause[:1] == ['parent']:
+                    # Its id in a form, a reference in a list
+                    parent = clause[-1]
+                    if isinstance(parent, list):
+                        parent = parent[-1]
+                    nodes = json.dumps(Activity.expanded_paths(parent))
         return nodes, selected
 
 
