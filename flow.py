@@ -7,7 +7,7 @@ from collections import defaultdict
 from trytond.i18n import gettext, ngettext
 from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Eval
+from trytond.pyson import Bool, Eval, If
 from trytond.report import Report
 from trytond.tools import slugify
 from trytond.transaction import Transaction, inactive_records
@@ -40,10 +40,24 @@ class Activity(metaclass=PoolMeta):
 
     sentence = fields.Function(
         fields.Char("What Happens"), 'on_change_with_sentence')
+    branch = fields.Function(fields.Many2Many(
+            'marketing.automation.activity', None, None, "Branch"),
+        'get_branch')
 
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        scenario = Eval('scenario', -1)
+        cls.parent.domain = {
+            'marketing.automation.scenario': [
+                If(Bool(scenario), ('id', '=', scenario), ()),
+                ],
+            'marketing.automation.activity': [
+                If(Bool(scenario), ('scenario', '=', scenario), ()),
+                ('id', 'not in', Eval('branch', [])),
+                ],
+            }
+        cls.parent.depends.update(['scenario', 'branch'])
         cls._buttons.update(
             follow_up={
                 'invisible': Eval('id', -1) < 0,
@@ -135,6 +149,16 @@ class Activity(metaclass=PoolMeta):
         return list(walk(f'marketing.automation.scenario,{scenario}', ()))
 
     @classmethod
+    def get_branch(cls, activities, name):
+        "Return the ids of the activities themselves and of all below them"
+        branches = {a.id: [] for a in activities}
+        for scenario in {a.scenario for a in activities if a.scenario}:
+            for path in cls.expanded_paths(scenario.id):
+                for id_ in branches.keys() & set(path):
+                    branches[id_].append(path[-1])
+        return branches
+
+    @classmethod
     @ModelView.button_action('marketing_automation.wizard_follow_up')
     def follow_up(cls, activities):
         pass
@@ -197,7 +221,10 @@ class FollowUp(Wizard):
     add = StateTransition()
 
     def default_start(self, fields):
-        return {'parent': str(self.record)}
+        return {
+            'parent': str(self.record),
+            'scenario': self.record.scenario.id,
+            }
 
     def transition_add(self):
         self.start.sequence = self.record.next_sequence

@@ -3,7 +3,6 @@
 # terms.
 """The journey: scenarios take records in and walk them through activities"""
 import datetime as dt
-from collections import defaultdict
 
 from sql import Null
 
@@ -390,9 +389,11 @@ class Activity(
         cursor.execute(*table.select(
                 table.id, where=table.scenario == Null, limit=1))
         if cursor.fetchone():
-            cls._set_scenario(cls.search([
-                        ('parent', 'like', 'marketing.automation.scenario,%'),
-                        ]))
+            first = 'marketing.automation.scenario,%'
+            cursor.execute(*table.update(
+                    [table.scenario], [cls.parent.sql_id(table.parent, cls)],
+                    where=table.parent.like(first)))
+            cls._hand_down(cls.search([('parent', 'like', first)]))
 
     @classmethod
     def view_attributes(cls):
@@ -529,6 +530,10 @@ class Activity(
             # Number and unit follow from the delay
             values.pop('delay_number', None)
             values.pop('delay_unit', None)
+        if values.get('parent'):
+            parent = cls(parent=values['parent']).parent
+            scenario = parent.scenario if isinstance(parent, cls) else parent
+            values['scenario'] = scenario.id if scenario else None
         reopening = values.keys() & {'parent', 'event', 'negative'}
         if mode == 'create' or reopening or values.get('active'):
             values['catch_up'] = True
@@ -539,29 +544,24 @@ class Activity(
         pool = Pool()
         RecordActivity = pool.get('marketing.automation.record.activity')
         super().on_modification(mode, activities, field_names=field_names)
-        if mode == 'create' or (mode == 'write' and 'parent' in field_names):
-            cls._set_scenario(activities)
+        if mode == 'write' and 'parent' in field_names:
+            cls._hand_down(activities)
         if mode == 'write' and 'active' in field_names:
             RecordActivity.deactivate(
                 [a for a in activities if not a.active])
             RecordActivity.activate([a for a in activities if a.active])
 
     @classmethod
-    def _set_scenario(cls, activities):
-        "Store the scenario of the activities and of all below them"
+    def _hand_down(cls, activities):
+        "Store the scenario of the activities in all below them"
         with inactive_records():
-            activities = cls.browse(activities)
-            scenarios = defaultdict(list)
-            for activity in activities:
-                scenario = activity.parent
-                if isinstance(scenario, cls):
-                    scenario = scenario.scenario
-                if scenario and scenario != activity.scenario:
-                    scenarios[scenario].append(activity)
-            for scenario, changed in scenarios.items():
-                cls.write(changed, {'scenario': scenario.id})
-                cls._set_scenario(
-                    [c for activity in changed for c in activity.children])
+            for activity in cls.browse(activities):
+                others = [
+                    c for c in activity.children
+                    if c.scenario != activity.scenario]
+                if others:
+                    cls.write(others, {'scenario': activity.scenario.id})
+                    cls._hand_down(others)
 
     @classmethod
     def copy(cls, activities, default=None):

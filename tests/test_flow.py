@@ -6,8 +6,9 @@ import json
 
 from trytond.modules.marketing_automation.flow import _lines
 from trytond.pool import Pool
+from trytond.pyson import PYSONDecoder, PYSONEncoder
 from trytond.tests.test_tryton import with_transaction
-from trytond.transaction import Transaction
+from trytond.transaction import Transaction, inactive_records
 
 from .fixtures import (
     DatabaseTestCase, create_activity, create_email, create_party,
@@ -115,6 +116,10 @@ class FlowTestCase(DatabaseTestCase):
                 [root.id], [root.id, child.id],
                 [root.id, child.id, grandchild.id]])
 
+        in_list = json.dumps(
+            [['parent', '=', [scenario.__name__, scenario.id]]])
+        self.assertEqual(TreeState.get(key[0], in_list, key[2])[0], nodes)
+
         TreeState.set(*key, json.dumps([[root.id]]), '[]')
         nodes, _ = TreeState.get(*key)
         self.assertEqual(json.loads(nodes), [[root.id]])
@@ -173,3 +178,58 @@ class FlowTestCase(DatabaseTestCase):
         self.assertEqual(
             _lines([('sent', 1234), ('opened', None)], [('clicked', None)]),
             ["Sent:\N{NO-BREAK SPACE}1,234"])
+
+    @with_transaction()
+    def test_parents(self):
+        "Test that only other activities of the scenario are offered"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        root = create_email(name="Root")
+        other = create_email(root, name="Other")
+        child = create_email(root, name="Child")
+        create_email(child, name="Grandchild")
+        create_email(name="Elsewhere")
+
+        self.assertEqual(
+            [a.name for a in child.branch], ["Child", "Grandchild"])
+        domain = PYSONDecoder({
+                'scenario': child.scenario.id,
+                'branch': [a.id for a in child.branch],
+                }).decode(PYSONEncoder().encode(
+                    Activity.parent.domain[Activity.__name__]))
+        self.assertEqual(Activity.search([domain]), [root, other])
+
+    @with_transaction()
+    def test_move(self):
+        "Test that a branch moves to another scenario as a whole"
+        root = create_email(name="Root")
+        child = create_email(root)
+        inactive = create_email(child, active=False)
+        goal = create_email(name="Goal")
+        scenario = root.scenario
+
+        child.parent = goal
+        child.save()
+
+        forget()
+        with inactive_records():
+            moved = child.search([('scenario', '=', goal.scenario.id)])
+        self.assertEqual(set(moved), {goal, child, inactive})
+        self.assertEqual(scenario.all_activities, [root])
+
+    @with_transaction()
+    def test_update(self):
+        "Test that an update finds the scenarios of activities"
+        root = create_email()
+        child = create_email(create_email(root), active=False)
+        scenario = root.scenario
+        table = root.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.update([table.scenario], [None]))
+        forget()
+
+        root.__register__('marketing_automation')
+
+        forget()
+        self.assertEqual(root.scenario, scenario)
+        self.assertEqual(child.scenario, scenario)
