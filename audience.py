@@ -224,6 +224,11 @@ class Scenario(metaclass=PoolMeta):
                     scenario=self.rec_name,
                     count=count))
 
+    def take_filter(self, domain):
+        "Let the stored form of a saved filter say who enters"
+        self.domain = domain
+        self.save()
+
     @classmethod
     @ModelView.button_action('marketing_automation.wizard_filter')
     def use_filter(cls, scenarios):
@@ -289,8 +294,7 @@ class FilterWizard(Wizard):
     def transition_use(self):
         for search in self.start.search_filters(self.record):
             if str(search.id) == self.start.filter:
-                self.record.domain = search.domain
-        self.record.save()
+                self.record.take_filter(search.domain)
         return 'end'
 
     def end(self):

@@ -64,6 +64,7 @@ class Sale(MarketingAutomationMixin, metaclass=PoolMeta):
         Line = pool.get('sale.line')
         _, operator, value = clause
         Operator = fields.SQL_OPERATORS[operator]
+        field = cls.untaxed_amount_cache
         table = cls.__table__()
         line = Line.__table__()
         # As long as a sale can change, its amount is not stored
@@ -71,10 +72,12 @@ class Sale(MarketingAutomationMixin, metaclass=PoolMeta):
             Sum(line.quantity * line.unit_price),
             where=(line.sale == table.id) & (line.type == 'line'))
         amount = Coalesce(table.untaxed_amount_cache, lines, Literal(0))
+        # Not all the databases compare decimals as numbers by themselves
         return [('id', 'in', table.select(
                     table.id,
                     where=Operator(
-                        amount, cls.marketing_amount.sql_format(value))))]
+                        field._domain_column(operator, amount),
+                        field._domain_value(operator, value))))]
 
     @classmethod
     def marketing_views(cls):

@@ -4,17 +4,20 @@
 """Who enters, as chosen by criteria"""
 import datetime as dt
 import json
+from decimal import Decimal
+from unittest.mock import patch
 
 from trytond.modules.marketing_automation.audience import Audience
 from trytond.modules.marketing_automation.exceptions import (
-    CriterionError, EverybodyWarning, ExpertFilterWarning)
+    CriterionError, DomainError, EverybodyWarning, ExpertFilterWarning,
+    ScenarioRunningError)
 from trytond.pool import Pool
 from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction, without_check_access
 
 from .fixtures import (
-    DatabaseTestCase, create, create_marketer, create_party, create_scenario,
-    forget)
+    DatabaseTestCase, create, create_email, create_marketer, create_party,
+    create_scenario, forget)
 
 EXPERT = [['name', '=', "Zoë"]]
 
@@ -170,6 +173,102 @@ class PartyCriterionTestCase(ChoosingTestCase):
             scenario.__class__(scenario.id).matching_count, 1)
 
 
+class SaleCriterionTestCase(ChoosingTestCase):
+    "Test the criteria of sales and of what parties have bought"
+    modules = ['marketing_automation', 'sale']
+
+    def _prepare(self):
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        self.german, = Lang.search([('code', '=', 'de')])
+        currency = create(
+            'currency.currency', name="Euro", code='EUR', symbol="€")
+        self.company = create('company.company',
+            party=create_party("Shop").id, currency=currency.id)
+        with Transaction().set_context(company=self.company.id):
+            for name, sales in [
+                    ("Ada", [('done', 1, 100), ('processing', 40, 50)]),
+                    ("Bob", [('confirmed', 40, 20), ('draft', 1, 30)]),
+                    ("Eve", []),
+                    ]:
+                party = create_party(name, lang=(
+                        self.german.id if name == "Ada" else None))
+                for state, days, amount in sales:
+                    self._sell(party, currency, state, days, amount)
+
+    def _sell(self, party, currency, state, days, amount):
+        sale = create('sale.sale', company=self.company.id,
+            currency=currency.id, party=party.id, description=party.name)
+        change(sale,
+            state=state,
+            number=f'{party.name}-{amount}',
+            sale_date=days_ago(days).date(),
+            untaxed_amount_cache=Decimal(amount))
+
+    @with_transaction(context={'company': None})
+    def test_operators(self):
+        "Test the criteria of sales"
+        self._prepare()
+        day = days_ago(40).date()
+        self.check('sale.sale', [
+                ('sale_date', 'last', {'days': 30}, "Ada Bob"),
+                ('sale_date', 'ago', {'days': 30}, "Ada Bob"),
+                ('sale_date', 'ago', {'days': 40}, ""),
+                ('sale_date', 'until', {'date': day}, "Ada Bob"),
+                ('sale_date', 'from', {'date': day}, "Ada Ada Bob Bob"),
+                ('sale_date', 'empty', {}, ""),
+                ('state', 'is', {'choice': 'done'}, "Ada"),
+                ('state', 'is_not', {'choice': 'done'}, "Ada Bob Bob"),
+                ('marketing_amount', 'is', {'number': Decimal(20)}, "Bob"),
+                ('marketing_amount', 'at_least', {'number': Decimal('29.9')},
+                    "Ada Ada Bob"),
+                ('marketing_amount', 'at_most', {'number': Decimal(50)},
+                    "Ada Bob Bob"),
+                ('number', 'starts', {'text': "ada-"}, "Ada Ada"),
+                ('create_date', 'last', {'days': 1}, "Ada Ada Bob Bob"),
+                ('marketing_party.marketing_language', 'is',
+                    {'language': self.german.id}, "Ada Ada"),
+                ('marketing_party.marketing_language', 'is_not',
+                    {'language': self.german.id}, "Bob Bob"),
+                ('marketing_party.name', 'contains', {'text': "o"},
+                    "Bob Bob"),
+                ('marketing_party.marketing_sale_count', 'is',
+                    {'number': Decimal(1)}, "Bob Bob"),
+                ])
+        self.check('party.party', [
+                ('marketing_last_sale', 'last', {'days': 30}, "Ada"),
+                ('marketing_last_sale', 'ago', {'days': 30}, "Bob"),
+                ('marketing_last_sale', 'not_empty', {}, "Ada Bob"),
+                ('marketing_last_sale', 'empty', {}, "Eve Shop"),
+                ('marketing_sale_count', 'at_least', {'number': Decimal(1)},
+                    "Ada Bob"),
+                ('marketing_sale_count', 'at_most', {'number': Decimal(0)},
+                    "Eve Shop"),
+                ('marketing_sale_count', 'is', {'number': Decimal(2)}, "Ada"),
+                ])
+
+    @with_transaction()
+    def test_access(self):
+        "Test that a marketer is offered what they may read"
+        pool = Pool()
+        Scenario = pool.get('marketing.automation.scenario')
+        Criterion = pool.get('marketing.automation.criterion')
+        scenario = choose(
+            ('marketing_sale_count', 'at_least', {'number': Decimal(2)}))
+        user = create_marketer()
+        with Transaction().set_user(user.id), \
+                Transaction().set_context(_check_access=True):
+            criterion = Criterion(scenario=Scenario(model='party.party'))
+            names = dict(criterion.get_fields())
+            self.assertIn('marketing_has_email', names)
+            self.assertNotIn('marketing_sale_count', names)
+            # What others have chosen is shown nevertheless
+            criterion = Criterion(scenario.criteria[0].id)
+            self.assertIn('marketing_sale_count', dict(criterion.get_fields()))
+            with self.assertRaises(DomainError):
+                choose(('marketing_last_sale', 'empty', {}))
+
+
 class ModeTestCase(DatabaseTestCase):
     "Test how criteria and expert filter live together"
 
@@ -272,6 +371,44 @@ class ModeTestCase(DatabaseTestCase):
             self.assertEqual(
                 (scenario.audience_mode, scenario.domain),
                 ('criteria', domain))
+
+    @with_transaction()
+    def test_filter(self):
+        "Test that a saved filter takes the place of the criteria"
+        scenario = choose(('name', 'is', {'text': "Zoë"}))
+        scenario.take_filter(json.dumps(EXPERT))
+        self.assertEqual(
+            (scenario.audience_mode, json.loads(scenario.domain)),
+            ('expert', EXPERT))
+        self.assertTrue(scenario.criteria)
+        with self.assertRaises(ExpertFilterWarning):
+            scenario.take_filter('[["code", "=", null]]')
+
+    @with_transaction()
+    def test_running(self):
+        "Test that who enters does not change while the scenario runs"
+        scenario = create_email(choose(
+                ('name', 'is', {'text': "Zoë"}))).scenario
+        criterion, = scenario.criteria
+        change(scenario, state='running')
+        criterion.text = "Bob"
+        with self.assertRaises(ScenarioRunningError):
+            criterion.save()
+
+    @with_transaction()
+    def test_model(self):
+        "Test that no criterion stays that is of another model"
+        pool = Pool()
+        Party = pool.get('party.party')
+        scenario = choose(('name', 'is', {'text': "Zoë"}))
+        with patch.object(Party, 'marketing_criteria', lambda: ['code']):
+            with self.assertRaises(CriterionError):
+                scenario.__class__.write(
+                    [scenario], {'model': 'party.party'})
+            scenario.__class__.write([scenario], {
+                    'model': 'party.party', 'domain': json.dumps(EXPERT)})
+            self.assertEqual(scenario.audience_mode, 'expert')
+            self.assertFalse(scenario.criteria)
 
     @with_transaction()
     def test_lacking(self):
