@@ -123,6 +123,8 @@ class CriterionTestCase(BrowserTestCase):
         "Write an expert filter and come back"
         page.locator('.panel-heading a', has_text="Expert Filter").click()
         page.get_by_role('button', name="Write Expert Filter").wait_for()
+        page.get_by_role(
+            'button', name="Write Expert Filter").scroll_into_view_if_needed()
         page.wait_for_timeout(500)
         self.shoot(page, 'result')
         page.get_by_role('button', name="Write Expert Filter").click()
