@@ -44,12 +44,11 @@ class Scenario(metaclass=PoolMeta):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls.domain_source.states['readonly'] |= (
-            Eval('audience_mode') == 'criteria')
         cls.model.states = {
             **cls.model.states,
             'readonly': cls.model.states['readonly'] | (
-                (Eval('audience_mode') == 'criteria')
+                (Eval('id', -1) >= 0)
+                & (Eval('audience_mode') == 'criteria')
                 & Bool(Eval('criteria', []))),
             }
         locked = Eval('state') == 'running'

@@ -10,6 +10,7 @@ from sql import Null
 from trytond.model import Index, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
+from trytond.tools.domain_inversion import is_leaf
 from trytond.transaction import Transaction
 
 from .sql_expression import Unqualified
@@ -93,6 +94,13 @@ class Email(metaclass=PoolMeta):
             **kwargs)
 
     @classmethod
+    def check_search_access(cls, domain):
+        # Tryton 8.2 wants to be asked for one resource, while e-mails of
+        # scenarios are found by what has sent them
+        if not _is_of_marketing(domain):
+            super().check_search_access(domain)
+
+    @classmethod
     def _unreadable_models(cls):
         "Return the names of the models of scenarios the user may not read"
         pool = Pool()
@@ -140,3 +148,16 @@ class Email(metaclass=PoolMeta):
                     address.email, address.address],
                 [[*common, ids[e['message_id']], e['address']]
                     for e in emails]))
+
+
+def _is_of_marketing(domain):
+    "Return if only e-mails of scenarios match the domain"
+    if not domain or domain[0] == 'OR':
+        return False
+    if is_leaf(domain):
+        name, operator, value, *_ = domain
+        return name.startswith('marketing_automation_') and (
+            operator == '!=' and value is None
+            or operator == '=' and value is not None
+            or operator == 'in' and None not in list(value))
+    return any(_is_of_marketing(c) for c in domain if c != 'AND')
