@@ -216,3 +216,18 @@ class RunTestCase(DatabaseTestCase):
                 'domain_source': scenario.domain_source,
                 'name': "Other",
                 })
+
+    @with_transaction()
+    def test_progress(self):
+        "Test that the progress is that of what is due"
+        activity = create_email()
+        scenario = activity.scenario
+        for at, state in [
+                (DUE, 'done'), (NOW + DAY, 'waiting'), (DUE, 'waiting')]:
+            record = create_record(scenario, create_party())
+            create_record_activity(record, activity, at=at, state=state)
+            forget()
+            with self.subTest(at=at, state=state):
+                self.assertEqual(
+                    scenario.progress,
+                    .5 if (at, state) == (DUE, 'waiting') else 1)
