@@ -39,6 +39,10 @@ class Scenario(metaclass=PoolMeta):
                 | ~Bool(Eval('model'))),
             'invisible': Eval('audience_mode') != 'criteria',
             },
+        context={
+            'marketing_model': Eval('model'),
+            },
+        depends=['model'],
         help="Who fulfils all of them enters the scenario.")
 
     @classmethod
@@ -106,13 +110,6 @@ class Scenario(metaclass=PoolMeta):
         else:
             # What is missing is said when the scenario is saved
             self.set_counts({})
-
-    @property
-    def used_fields(self):
-        "The fields of the stored criteria, maybe of users with more access"
-        if self.id is None or self.id < 0:
-            return set()
-        return {c.field for c in self.__class__(self.id).criteria}
 
     def check_criteria(self):
         "Raise CriterionError if anything is lacking in a criterion"

@@ -103,6 +103,11 @@ class Criterion(ModelSQL, ModelView):
     scenario = fields.Many2One(
         'marketing.automation.scenario', "Scenario",
         required=True, ondelete='CASCADE')
+    # The methods of selections depend on what does not change while a client
+    # waits for their answer, otherwise it would wait for ever
+    model = fields.Function(fields.Char("Model"), 'on_change_with_model')
+    stored_field = fields.Function(
+        fields.Char("Stored Field"), 'get_stored_field')
     field = fields.Selection('get_fields', "Field", sort=False)
     field_string = field.translated('field')
     kind = fields.Function(fields.Char("Kind"), 'on_change_with_kind')
@@ -166,12 +171,25 @@ class Criterion(ModelSQL, ModelView):
     def get_rec_name(self, name):
         return self.field_string
 
+    @classmethod
+    def default_model(cls):
+        return Transaction().context.get('marketing_model')
+
+    @fields.depends('scenario', '_parent_scenario.model')
+    def on_change_with_model(self, name=None):
+        return self.scenario.model if self.scenario else self.default_model()
+
+    def get_stored_field(self, name):
+        return self.field
+
     @property
     def _model(self):
         "The model whose records are chosen, or None"
         pool = Pool()
-        if self.scenario and self.scenario.model:
-            return pool.get(self.scenario.model)
+        name = getattr(self, 'model', None)
+        if not name and (scenario := getattr(self, 'scenario', None)):
+            name = scenario.model
+        return pool.get(name) if name else None
 
     @property
     def _path(self):
@@ -193,23 +211,23 @@ class Criterion(ModelSQL, ModelView):
         "The {operator: (name of the value, its clauses)} of the field"
         return OPERATORS.get(self.on_change_with_kind(), {})
 
-    @fields.depends(
-        'scenario', '_parent_scenario.id', '_parent_scenario.model')
+    @fields.depends('model', 'stored_field')
     def get_fields(self):
         result = [(None, "")]
         if Model := self._model:
-            used = self.scenario.used_fields
+            # Also the one that somebody with more access has chosen
+            stored = getattr(self, 'stored_field', None)
             result += [
                 (path, _label(Model, path))
                 for path in Model.marketing_criteria()
-                if path in used or _is_readable(Model, path)]
+                if path == stored or _is_readable(Model, path)]
         return result
 
-    @fields.depends('scenario', '_parent_scenario.model', 'field')
+    @fields.depends('model', 'field')
     def on_change_with_kind(self, name=None):
         return self._field._type if self._field else None
 
-    @fields.depends('scenario', '_parent_scenario.model')
+    @fields.depends('model')
     def get_choices(self):
         result = [(None, "")]
         if Model := self._model:

@@ -61,7 +61,6 @@ class CriterionTestCase(BrowserTestCase):
             'button[title=New], button[title=Neu]').click()
         line = lines.nth(number)
         line.wait_for()
-        self._settle(page)
         line.locator('select[name=field]').select_option(label=field)
         self._settle(page)
         line.locator('select[name=operator]').select_option(label=operator)

@@ -297,6 +297,20 @@ class ModeTestCase(DatabaseTestCase):
                     EXPERT if mode == 'expert' else [])
 
     @with_transaction()
+    def test_migration(self):
+        "Test the mode of the scenarios of the published module"
+        everybody = create_scenario()
+        written = create_scenario(domain=json.dumps(EXPERT))
+        everybody.__table_handler__('marketing_automation').not_null_action(
+            'audience_mode', 'remove')
+        for scenario in [everybody, written]:
+            change(scenario, audience_mode=None)
+        everybody.__register__('marketing_automation')
+        forget()
+        self.assertEqual(everybody.audience_mode, 'criteria')
+        self.assertEqual(written.audience_mode, 'expert')
+
+    @with_transaction()
     def test_follow(self):
         "Test that the domain follows each change of the criteria"
         scenario = choose(('name', 'is', {'text': "Zoë"}))
