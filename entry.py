@@ -20,7 +20,7 @@ from trytond.pool import Pool
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
-from . import clock, schedule
+from . import clock
 from .audience import Audience
 from .condition import Scopes, evaluate
 from .exceptions import Failure
@@ -209,7 +209,7 @@ class _Entry:
         RecordActivity = pool.get('marketing.automation.record.activity')
         now = clock.now()
         for activity in self.scenario.activities:
-            at = schedule.due(now, activity.delay)
+            at = activity.due(now)
             if activity.condition:
                 with Transaction().set_context(
                         company=self.scenario.sending_company):
@@ -284,7 +284,7 @@ def _insert(activity, passed, last):
     RecordActivity = pool.get('marketing.automation.record.activity')
     rows = passed.rows(last)
     RecordActivity.insert([
-            (activity.id, record, schedule.due(base, activity.delay))
+            (activity.id, record, activity.due(base))
             for _, record, base in rows])
     return rows
 

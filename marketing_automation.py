@@ -14,7 +14,7 @@ from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If, TimeDelta
 from trytond.transaction import Transaction, inactive_records
 
-from . import entry, settings
+from . import entry, schedule, settings
 from .access import report_helpers
 from .exceptions import ActivityError, RunWarning, ScenarioRunningError
 from .mixin import MarketingAutomationMixin, own_company, party_of
@@ -581,6 +581,10 @@ class Activity(
                 scenario = parent
         if scenario and scenario.model:
             return pool.get(scenario.model)
+
+    def due(self, base):
+        "Return when what is planned at the instant becomes due"
+        return schedule.due(base, self.delay)
 
     def execute(self, record_activity, outbox=None):
         "Execute the action on the record, or raise an Outcome"

@@ -15,7 +15,7 @@ from trytond.pyson import Eval, If
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
-from . import clock, entry, schedule
+from . import clock, entry
 from .condition import evaluate
 from .delivery import drain, wake
 from .exceptions import Cancel, Skip, SuppressedWarning
@@ -419,11 +419,19 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         table = cls.__table__()
         now = clock.now()
         for child in activity.children:
-            if not child.event or child.negative:
+            where = cls._leading_to(child, table, ids)
+            if where is not None:
                 cls.insert_from(
-                    table, table.record,
-                    fields.SQL_OPERATORS['in'](table.id, ids),
-                    child, schedule.due(now, child.delay))
+                    table, table.record, where, child, child.due(now))
+
+    @classmethod
+    def _leading_to(cls, child, table, ids):
+        """Return the clause of those done ids that the child follows
+
+        None if it waits for a positive event.
+        """
+        if not child.event or child.negative:
+            return fields.SQL_OPERATORS['in'](table.id, ids)
 
     @classmethod
     @ModelView.button
@@ -565,7 +573,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         "Let the activity become due for the ids of records after its delay"
         table = cls.__table__()
         cursor = Transaction().connection.cursor()
-        at = schedule.due(now, activity.delay)
+        at = activity.due(now)
         for sub_records in grouped_slice(records, 1000):
             sub_records = list(sub_records)
             # The published module creates rows that wait for the event
