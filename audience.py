@@ -160,38 +160,9 @@ class Scenario(metaclass=PoolMeta):
         "Raise DomainError unless the user can search with the domain"
         pool = Pool()
         try:
-            value = PYSONDecoder({}).decode(self.domain)
-        except Exception as exception:
-            self._domain_error(gettext(
-                    'marketing_automation.msg_domain_syntax'), exception)
-        try:
-            domain_validate(value)
-        except (AssertionError, TypeError) as exception:
-            self._domain_error(_operator(value) or gettext(
-                    'marketing_automation.msg_domain_clauses'), exception)
-        Model = pool.get(self.model)
-        if problem := _clauses(Model, value):
-            self._domain_error(problem)
-        try:
-            with check_access():
-                Model.search(value, limit=1)
-        except UserError as exception:
-            self._domain_error(str(exception), exception)
-        except Exception as exception:
-            self._domain_error(self._wrong_clause(Model, value), exception)
-
-    def _wrong_clause(self, Model, value):
-        "Return which clause can not be searched with"
-        typed = PYSONDecoder(noeval=True).decode(self.domain)
-        for clause, source in zip(value, typed):
-            try:
-                with check_access():
-                    Model.search([clause], limit=1)
-            except Exception:
-                return gettext(
-                    'marketing_automation.msg_domain_value',
-                    clause=pyson_source.write(source))
-        return gettext('marketing_automation.msg_domain_syntax')
+            check_domain(pool.get(self.model), self.domain)
+        except DomainProblem as problem:
+            self._domain_error(str(problem), problem)
 
     def _domain_error(self, problem, exception=None):
         raise DomainError(gettext(
@@ -299,6 +270,48 @@ class FilterWizard(Wizard):
 
     def end(self):
         return 'reload'
+
+
+class DomainProblem(Exception):
+    "What is wrong with a domain, as translated sentence"
+
+
+def check_domain(Model, domain):
+    "Raise DomainProblem unless the user can search with the stored domain"
+    try:
+        value = PYSONDecoder({}).decode(domain)
+    except Exception as exception:
+        raise DomainProblem(gettext(
+                'marketing_automation.msg_domain_syntax')) from exception
+    try:
+        domain_validate(value)
+    except (AssertionError, TypeError) as exception:
+        raise DomainProblem(_operator(value) or gettext(
+                'marketing_automation.msg_domain_clauses')) from exception
+    if problem := _clauses(Model, value):
+        raise DomainProblem(problem)
+    try:
+        with check_access():
+            Model.search(value, limit=1)
+    except UserError as exception:
+        raise DomainProblem(str(exception)) from exception
+    except Exception as exception:
+        raise DomainProblem(
+            _wrong_clause(Model, domain, value)) from exception
+
+
+def _wrong_clause(Model, domain, value):
+    "Return which clause can not be searched with"
+    typed = PYSONDecoder(noeval=True).decode(domain)
+    for clause, source in zip(value, typed):
+        try:
+            with check_access():
+                Model.search([clause], limit=1)
+        except Exception:
+            return gettext(
+                'marketing_automation.msg_domain_value',
+                clause=pyson_source.write(source))
+    return gettext('marketing_automation.msg_domain_syntax')
 
 
 def is_empty(domain):

@@ -4,7 +4,6 @@
 """One e-mail for an address that several parties share"""
 from collections import defaultdict
 
-from sql import Literal
 from sql.functions import Lower
 
 from trytond.model import Index, fields
@@ -107,7 +106,7 @@ class Scenario(metaclass=PoolMeta):
             .select(
                 record.id, record.record,
                 where=(record.scenario == self.id)
-                & (record.blocked != Literal(True))
+                & Record.going(record)
                 & table.state.in_([*RecordActivity.pending, 'done'])
                 & fields.SQL_OPERATORS['in'](
                     record.record, list(resources))))

@@ -308,12 +308,12 @@ class Passed:
             where = self._done(source) & Exists(record.select(
                     Literal(1),
                     where=(record.id == source.record)
-                    & (record.blocked != Literal(True))))
+                    & Record.going(record)))
         else:
             source = record
             self.record, self.base = record.id, record.create_date
             where = ((record.scenario == activity.parent.id)
-                & (record.blocked != Literal(True)))
+                & Record.going(record))
         if records is not None:
             where &= fields.SQL_OPERATORS['in'](
                 self.record, [r.id for r in records])

@@ -72,6 +72,11 @@ class Record(ModelSQL, ModelView):
         return uuid.uuid4().hex
 
     @classmethod
+    def going(cls, table):
+        "Return the clause of the records that go on in their scenario"
+        return table.blocked != Literal(True)
+
+    @classmethod
     def default_blocked(cls):
         return False
 
@@ -393,16 +398,24 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
                 & getattr(parent, activity.event)))
         return {id_ for id_, in cursor}
 
-    def decide(self, activity, happened, scopes):
+    @classmethod
+    def facts(cls, activity, ids):
+        """Return what is found out for all of the ids together
+
+        A dictionary of what decide needs, an extension adds its own.
+        """
+        return {'happened': cls.happened(activity, ids)}
+
+    def decide(self, activity, facts, scopes):
         """Raise the Outcome that keeps the record from the activity
 
-        happened -- ids for which a negative event has happened
+        facts -- what the class method facts has found out
         scopes -- the Scopes in which conditions are read
         """
         record = self.record
         if self.state == 'delivered':
             return
-        if self.id in happened:
+        if self.id in facts['happened']:
             raise Cancel('event')
         if record.blocked:
             raise Cancel('blocked')

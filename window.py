@@ -134,8 +134,8 @@ class RecordActivity(metaclass=PoolMeta):
         "Due Since", readonly=True,
         help="When the activity was first due, if it had to wait since.")
 
-    def decide(self, activity, happened, scopes):
-        super().decide(activity, happened, scopes)
+    def decide(self, activity, facts, scopes):
+        super().decide(activity, facts, scopes)
         if self.state == 'delivered':
             return
         opening = self._opening(activity)

@@ -7,7 +7,6 @@ import logging
 from collections import defaultdict
 from functools import lru_cache
 
-from sql import Literal
 from sql.conditionals import Case, Coalesce
 
 from trytond import backend
@@ -214,5 +213,5 @@ def allowed(clause):
             table.id,
             where=clause(table.id)
             & (table.state == 'waiting')
-            & (record.blocked != Literal(True))
+            & Record.going(record)
             & (scenario.state == 'running')))

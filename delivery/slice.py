@@ -162,7 +162,7 @@ class MailSlice(Slice):
         Activity = pool.get('marketing.automation.activity')
         RecordActivity = pool.get('marketing.automation.record.activity')
         outbox = Outbox()
-        happened = RecordActivity.happened(
+        facts = RecordActivity.facts(
             Activity(self.activity), list(self.states))
         for context, ids in self._contexts():
             with reading(context):
@@ -174,7 +174,7 @@ class MailSlice(Slice):
                         continue
                     with self._catch(record_activity.id):
                         record_activity.decide(
-                            activity, happened, outbox.scopes)
+                            activity, facts, outbox.scopes)
                         activity.execute(record_activity, outbox)
         self._leave_out_repeated(outbox)
         return outbox
@@ -355,11 +355,11 @@ class ActionSlice(Slice):
         if not self._is_allowed(id_):
             store({id_: RELEASED})
             return
-        happened = RecordActivity.happened(Activity(self.activity), [id_])
+        facts = RecordActivity.facts(Activity(self.activity), [id_])
         with reading(RecordActivity(id_).record.reading_context):
             activity = Activity(self.activity)
             record_activity = RecordActivity(id_)
-            record_activity.decide(activity, happened, Scopes())
+            record_activity.decide(activity, facts, Scopes())
             activity.execute(record_activity)
         self.finished = [id_]
         self._file()
