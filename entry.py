@@ -309,6 +309,7 @@ class Passed:
                     Literal(1),
                     where=(record.id == source.record)
                     & Record.going(record)))
+            where &= activity.parent.way_to(activity, self.record)
         else:
             source = record
             self.record, self.base = record.id, record.create_date

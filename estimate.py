@@ -36,11 +36,10 @@ def expected(activities, rates):
     """
     emails = Counter()
     for activity in activities:
-        share = 1
+        share = activity.branch_rate
         if activity.event:
-            share = rates[activity.event]
-            if activity.negative:
-                share = 1 - share
+            rate = rates[activity.event]
+            share *= 1 - rate if activity.negative else rate
         for delay, count in _after(
                 activity, expected(activity.children, rates)):
             emails[delay] += share * count
@@ -52,6 +51,8 @@ def most(activities, reactions=REACTIONS):
     ways = [
         (a, Counter(dict(_after(a, most(a.children, reactions)))))
         for a in activities]
+    if any(a.is_branch for a in activities):
+        return max((way for _, way in ways), key=Counter.total)
     return max((
             sum((way for a, way in ways if _follows(a, events)), Counter())
             for events in reactions),

@@ -63,6 +63,10 @@ class WindowError(ValidationError):
     pass
 
 
+class SplitError(ValidationError):
+    pass
+
+
 class FlowWarning(UserWarning):
     pass
 

@@ -160,8 +160,8 @@ class Journey(ShowEmailMixin, ModelSQL, ModelView):
         activity = Activity.__table__()
         step = RecordActivity.__table__()
         is_done = step.state.in_(['delivered', 'done'])
-        is_sent = activity.action.in_(sorted(
-                Activity.mail_actions() - {None}))
+        is_sent = activity.action.in_(
+            sorted(Activity.sending_actions()))
         return Source(
             step.join(activity, condition=step.activity == activity.id),
             step, step.at,

@@ -4,7 +4,7 @@
 """The journey: scenarios take records in and walk them through activities"""
 import datetime as dt
 
-from sql import Null
+from sql import Literal, Null
 
 from trytond.i18n import gettext
 from trytond.model import (
@@ -478,8 +478,20 @@ class Activity(
 
     @classmethod
     def mail_actions(cls):
-        "Return the actions that only put messages into the outbox"
+        "Return the actions that at most put messages into the outbox"
         return {None, 'send_email'}
+
+    @classmethod
+    def sending_actions(cls):
+        "Return the actions that send e-mails"
+        return {'send_email'}
+
+    def way_to(self, child, record):
+        """Return the clause of the records that go on to the child
+
+        record -- SQL column of the id of the record
+        """
+        return Literal(True)
 
     def get_on(self, name):
         if self.event:

@@ -431,11 +431,15 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             return
         table = cls.__table__()
         now = clock.now()
+        steps = []
         for child in activity.children:
             where = cls._leading_to(child, table, ids)
             if where is not None:
-                cls.insert_from(
-                    table, table.record, where, child, child.due(now))
+                where &= activity.way_to(child, table.record)
+                steps.append((where, child, child.due(now)))
+        # What is written makes all be read again
+        for step in steps:
+            cls.insert_from(table, table.record, *step)
 
     @classmethod
     def _leading_to(cls, child, table, ids):

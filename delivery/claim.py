@@ -80,9 +80,9 @@ class Backlog:
                 oldest.as_('oldest'),
                 where=(scenario.state == 'running')
                 & (activity.active == Literal(True))))
-        mail_actions = Activity.mail_actions() - {None}
+        sending = Activity.sending_actions()
         return sorted((
-                (scenario, id_, action in mail_actions, str(at))
+                (scenario, id_, action in sending, str(at))
                 for scenario, id_, action, at in cursor if at is not None),
             key=lambda due: (due[-1], due[1]))
 
