@@ -25,7 +25,8 @@ SHOP = 'https://shop.example.com/[[lang]]/'
 folder = Path(__file__).resolve().parent
 _slot = re.compile(r'\[\[([\w.]+)\]\]')
 
-Plan = namedtuple('Plan', ['name', 'model', 'domain', 'who', 'steps'])
+# audience: function that returns the values that say who enters
+Plan = namedtuple('Plan', ['name', 'model', 'audience', 'who', 'steps'])
 # key: section of the texts; on: event of the parent; page: of the shop
 Step = namedtuple('Step', [
         'key', 'name', 'template', 'colour', 'page', 'on', 'delay',
@@ -37,9 +38,33 @@ _is_open = PYSONEncoder().encode(
 _many = PYSONEncoder().encode(
     Eval('self', {}).get('total_amount', 0) >= 400)
 
-WELCOME = Plan(
-    "Welcome to the club", 'party.party',
-    [('categories.name', '=', "Meridian Club")], 'record', [
+
+def _club():
+    pool = Pool()
+    Category = pool.get('party.category')
+    club, = Category.search([('name', '=', "Meridian Club")])
+    return _criterion('categories', 'is', category=club.id)
+
+
+def _quotations():
+    return _criterion('state', 'is', choice='quotation')
+
+
+def _criterion(field, operator, **values):
+    return {
+        'criteria': [('create', [
+                    {'field': field, 'operator': operator, **values}])],
+        }
+
+
+def _buyers():
+    return {
+        'domain': PYSONEncoder().encode(
+            [('state', 'in', ['processing', 'done'])]),
+        }
+
+
+WELCOME = Plan("Welcome to the club", 'party.party', _club, 'record', [
         Step('welcome', "Welcome", 'welcome.html', RED, 'coffees', steps=[
                 Step('guide', "Brewing guide", 'guide.html', GREEN, 'film',
                     'email_opened', dt.timedelta(days=1), steps=[
@@ -54,8 +79,7 @@ WELCOME = Plan(
                 ]),
         ])
 QUOTATION = Plan(
-    "Follow-up of quotations", 'sale.sale',
-    [('state', '=', 'quotation')], 'record.party', [
+    "Follow-up of quotations", 'sale.sale', _quotations, 'record.party', [
         Step('quotation', "Your quotation", 'quotation.mjml', GREEN,
             'quotation/${record.number}', condition=_is_open, steps=[
                 Step('help', "May I help?", 'letter.mjml', BROWN, 'call',
@@ -75,8 +99,7 @@ QUOTATION = Plan(
                 ]),
         ])
 PURCHASE = Plan(
-    "After the purchase", 'sale.sale',
-    [('state', 'in', ['processing', 'done'])], 'record.party', [
+    "After the purchase", 'sale.sale', _buyers, 'record.party', [
         Step('thanks', "How was it?", 'rating.mjml', ORANGE, '', steps=[
                 Step('recommend', "Recommend us", 'letter.mjml', GREEN,
                     'friends', 'email_clicked'),
@@ -150,8 +173,8 @@ def create(plan):
     scenario, = Scenario.create([{
                 'name': plan.name,
                 'model': plan.model,
-                'domain': PYSONEncoder().encode(plan.domain),
                 'unsubscribable': True,
+                **plan.audience(),
                 }])
     activities = _create_activities(plan, plan.steps, scenario)
     Scenario.run([scenario])
