@@ -37,7 +37,7 @@ DELAY_UNITS = {
 class Scenario(Workflow, ModelSQL, ModelView):
     __name__ = 'marketing.automation.scenario'
 
-    name = fields.Char("Name", translate=True)
+    name = fields.Char("Name", translate=True, states={'required': True})
     model = fields.Selection(
         'get_models', "Model", required=True, states=_scenario_locked,
         help="What enters the scenario.")

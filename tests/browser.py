@@ -16,7 +16,7 @@ from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 import trytond.config as config
-from trytond import __series__
+from trytond import __series__, backend
 from trytond.pool import Pool
 from trytond.tests.test_tryton import DB_NAME, activate_module, drop_db
 from trytond.transaction import Transaction
@@ -164,13 +164,19 @@ def browse(server, function, **options):
 class BrowserTestCase(unittest.TestCase):
     "Base of the tests that go through a real browser"
     with_client = False
+    # The client asks the same of each database: one will do for most tests
+    on_each_database = False
     modules = ['marketing_automation']
     password = "correct horse battery"
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        if reason := missing(cls.with_client):
+        reason = missing(cls.with_client)
+        if (cls.with_client and not cls.on_each_database
+                and backend.name != 'sqlite'):
+            reason = "the web client is tested on SQLite"
+        if reason:
             raise unittest.SkipTest(reason)
         drop_db()
         activate_module(cls.modules)
@@ -223,3 +229,47 @@ class BrowserTestCase(unittest.TestCase):
             menu.locator('tr', has_text=name).first.locator(
                 '.expander').click()
         menu.get_by_text(path[-1], exact=True).click()
+
+    def open_row(self, page, text):
+        "Open the first row with the text of a list"
+        page.locator('tbody td:visible', has_text=text).first.dblclick()
+        # A button pressed too early would save what is not loaded as empty
+        self.settle(page)
+
+    def settle(self, page):
+        "Wait until the client has shown all the answers"
+        for _ in range(3):
+            page.wait_for_timeout(200)
+            page.wait_for_function("jQuery.active === 0")
+
+    def type(self, page, field, value):
+        "Type the value in place of what is in the field"
+        # The client takes another element for a number that is edited
+        field.click()
+        page.wait_for_timeout(100)
+        page.keyboard.press('Control+a')
+        page.keyboard.type(value)
+
+    def enter(self, page, field, value):
+        "Type the value and leave the field"
+        self.type(page, field, value)
+        page.keyboard.press('Tab')
+        self.settle(page)
+
+    def select(self, page, field, label):
+        field.select_option(label=label)
+        field.press('Tab')
+        self.settle(page)
+
+    def press(self, page, button, done):
+        """Click the button of a wizard until done() is true
+
+        The client ignores clicks while it still shows the last answer.
+        """
+        for i in range(30):
+            if not i % 5 and button.is_visible() and button.is_enabled():
+                button.click()
+            self.settle(page)
+            if done():
+                return
+        self.fail(f"The button does nothing: {button}")

@@ -81,7 +81,7 @@ class ClientTestCase(BrowserTestCase):
         page.on('pageerror', lambda error: errors.append(error))
         self.login(page, url)
         self.open_menu(page, "Marketing", "Automation", "Scenarios")
-        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        self.open_row(page, "Welcome")
         self._wait_count(page, 3)
         self._check_domain(page)
         self._check_tree(page)
@@ -96,7 +96,7 @@ class ClientTestCase(BrowserTestCase):
     def _activity(self, page, url):
         self.login(page, url)
         self.open_menu(page, "Marketing", "Automation", "Scenarios")
-        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        self.open_row(page, "Welcome")
         self._wait_count(page, 3)
         page.get_by_role('tab', name="Activities").click()
         self._add(page, "Third")

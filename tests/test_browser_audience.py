@@ -49,7 +49,7 @@ class AudienceTestCase(BrowserTestCase):
         page.on('pageerror', lambda error: errors.append(error))
         self.login(page, url)
         self.open_menu(page, "Marketing", "Automation", "Scenarios")
-        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        self.open_row(page, "Welcome")
         page.locator('input[name=reached_count]:visible').wait_for()
         page.wait_for_timeout(500)
         self.shoot(page, 'form')

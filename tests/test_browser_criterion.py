@@ -13,10 +13,12 @@ WINDOW = {'width': 1280, 'height': 800}
 class CriterionTestCase(BrowserTestCase):
     "Test the criteria as a user of the group Marketing"
     with_client = True
+    modules = ['marketing_automation', 'sale']
 
     @classmethod
     def prepare(cls):
         pool = Pool()
+        Group = pool.get('res.group')
         Lang = pool.get('ir.lang')
         german, = Lang.search([('code', '=', 'de')])
         Lang.load_translations([german])
@@ -24,6 +26,10 @@ class CriterionTestCase(BrowserTestCase):
         create_marketer(
             'german', name="Marketing", password=cls.password,
             language=german.id)
+        seller = create_marketer(
+            'seller', name="Seller", password=cls.password)
+        seller.groups += tuple(Group.search([('name', '=', "Sales")]))
+        seller.save()
         countries = [
             create('country.country', name=name)
             for name in ["Germany", "Gabon"]]
@@ -35,22 +41,16 @@ class CriterionTestCase(BrowserTestCase):
                                 'city': "Bonn" if i == 2 else "Berlin",
                                 }])])
 
-    def _settle(self, page):
-        "Wait until the client has shown all the answers"
-        for _ in range(3):
-            page.wait_for_timeout(250)
-            page.wait_for_function("jQuery.active === 0")
-
     def _new(self, page, name, model):
         "Start a new scenario"
         page.locator('.toolbar:visible button[id=new], '
             'button[title=New]:visible, button[title=Neu]:visible'
             ).first.click()
-        self._settle(page)
+        self.settle(page)
         page.locator('input[name=name]:visible').fill(name)
         page.keyboard.press('Tab')
         page.locator('select[name=model]:visible').select_option(label=model)
-        self._settle(page)
+        self.settle(page)
 
     def _add(self, page, field, operator, value=None, pick=None):
         "Add a criterion, with a value to type and maybe to pick by it"
@@ -62,21 +62,15 @@ class CriterionTestCase(BrowserTestCase):
         line = lines.nth(number)
         line.wait_for()
         line.locator('select[name=field]').select_option(label=field)
-        self._settle(page)
+        self.settle(page)
         line.locator('select[name=operator]').select_option(label=operator)
-        self._settle(page)
+        self.settle(page)
         if value is not None:
-            self._type(page, line.locator('input:visible').first, value)
+            self.type(page, line.locator('input:visible').first, value)
             if pick:
                 line.get_by_text(pick).first.click()
             page.keyboard.press('Tab')
-            self._settle(page)
-
-    def _type(self, page, field, value):
-        # The client takes another element for a number that is edited
-        field.click()
-        page.wait_for_timeout(200)
-        page.keyboard.type(value)
+            self.settle(page)
 
     def _number(self, page, name='matching_count'):
         return page.locator(f'input[name={name}]:visible').input_value()
@@ -102,18 +96,16 @@ class CriterionTestCase(BrowserTestCase):
             'Enter what "Created at" is compared with in line 3').wait_for()
         self.shoot(page, 'lacking')
         page.get_by_role('button', name="OK").click()
-        self._type(page, page.locator('input[name=days]:visible'), '3')
-        page.keyboard.press('Tab')
-        self._settle(page)
+        self.enter(page, page.locator('input[name=days]:visible'), '3')
         self.assertEqual(self._number(page), '2')
         page.keyboard.press('Control+s')
         page.get_by_text("Record saved.").wait_for()
-        self._settle(page)
+        self.settle(page)
         self.shoot(page, 'saved')
         self._be_expert(page)
         page.get_by_role('button', name="Show Matching Records").click()
         page.locator('tbody td:visible', has_text="Zoë").first.wait_for()
-        self._settle(page)
+        self.settle(page)
         self.assertFalse(page.get_by_text("Bob").count())
         self.shoot(page, 'matching')
         self.assertFalse(errors)
@@ -127,22 +119,22 @@ class CriterionTestCase(BrowserTestCase):
         page.wait_for_timeout(500)
         self.shoot(page, 'result')
         page.get_by_role('button', name="Write Expert Filter").click()
-        self._settle(page)
+        self.settle(page)
         source = page.locator('textarea[name=domain_source]:visible')
         self.assertIn('delta_days=-3', source.input_value())
         source.fill("[('name', '=', 'Bob')]")
         page.keyboard.press('Tab')
-        self._settle(page)
+        self.settle(page)
         self.shoot(page, 'expert')
         page.get_by_role('button', name="Choose by Criteria").click()
         page.get_by_text("Copy it if it is still needed.").wait_for()
         self.shoot(page, 'asked')
         page.get_by_role('button', name="No", exact=True).click()
-        self._settle(page)
+        self.settle(page)
         self.assertEqual(source.input_value(), "[('name', '=', 'Bob')]")
         page.get_by_role('button', name="Choose by Criteria").click()
         page.get_by_role('button', name="Yes", exact=True).click()
-        self._settle(page)
+        self.settle(page)
         self.assertEqual(self._number(page), '2')
 
     def test_german(self):
@@ -156,3 +148,24 @@ class CriterionTestCase(BrowserTestCase):
         self._add(page, "Ort", "beginnt mit", "Ber")
         self.assertEqual(self._number(page), '2')
         self.shoot(page, 'form')
+
+    def test_sale(self):
+        self.browse(self._choose_sales, viewport=WINDOW)
+
+    def _choose_sales(self, page, url):
+        self.login(page, url, 'seller')
+        self.open_menu(page, "Marketing", "Automation", "Scenarios")
+        self._new(page, "Follow-up", "Sale")
+        self._add(page, "State", "is")
+        lines = page.locator('.list-form-item:visible')
+        lines.nth(0).locator('select[name=choice]').select_option(
+            label="Quotation")
+        self.settle(page)
+        self._add(page, "Amount", "is at least", "100")
+        self._add(page, "Sale Date", "more than … days ago", "14")
+        self._add(page, "Party: Country", "is not", "Ga", "Gabon")
+        self._add(page, "Party: Purchases", "is", "1")
+        self.assertEqual(self._number(page), '0')
+        self.shoot(page, 'form')
+        page.keyboard.press('Control+s')
+        page.get_by_text("Record saved.").wait_for()

@@ -50,7 +50,7 @@ class FlowTestCase(BrowserTestCase):
         page.on('pageerror', lambda error: errors.append(error))
         self.login(page, url)
         self.open_menu(page, "Marketing", "Automation", "Scenarios")
-        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        self.open_row(page, "Welcome")
         page.get_by_role('tab', name="Activities").click()
         self._follow(page, "Hello", "Guide", "Email Opened")
         self._follow(page, "Guide", "Offer", "Email Clicked", delay='2')
@@ -80,13 +80,14 @@ class FlowTestCase(BrowserTestCase):
         # As a person, who types where the cursor is
         page.keyboard.type(follower)
         page.keyboard.press('Tab')
-        self._select(dialog, 'action', "Send E-mail")
-        self._select(dialog, 'on', event)
+        self.select(
+            page, dialog.locator('select[name=action]:visible'), "Send E-mail")
+        self.select(
+            page, dialog.locator('select[name=on]:visible'), event)
         if delay:
-            number = dialog.locator('input[name=delay_number]:visible')
-            number.click()
-            page.keyboard.type(delay)
-            page.keyboard.press('Tab')
+            self.enter(
+                page, dialog.locator('input[name=delay_number]:visible'),
+                delay)
         dialog.locator('input[name=email_title]').fill(follower)
         template = dialog.locator('textarea[name=email_template]')
         template.fill(TEMPLATE)
@@ -94,11 +95,6 @@ class FlowTestCase(BrowserTestCase):
         dialog.get_by_role('button', name="Add", exact=True).click()
         # Nothing is selected once the tree is read again
         row.locator('.selection-state input:not(:checked)').wait_for()
-
-    def _select(self, dialog, name, label):
-        field = dialog.locator(f'select[name={name}]:visible')
-        field.select_option(label=label)
-        field.press('Tab')
 
     def _drag(self, page, name, before):
         "Drag the activity of the name before another one"

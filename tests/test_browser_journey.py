@@ -101,7 +101,7 @@ class JourneyTestCase(BrowserTestCase):
         page.get_by_title("Relate").first.click()
         page.locator('.dropdown-menu:visible').get_by_text(
             "Records", exact=True).click()
-        page.locator('tbody td:visible', has_text="Zoë").first.dblclick()
+        self.open_row(page, "Zoë")
         self._check_time_line(page)
         self.shoot(page, 'time_line')
         self._read(page)
@@ -152,7 +152,7 @@ class JourneyTestCase(BrowserTestCase):
         menu.locator('tr', has_text="Parties").locator('.expander').click()
         menu.get_by_text("Addresses", exact=True).wait_for()
         menu.get_by_text("Parties", exact=True).last.click()
-        page.locator('tbody td:visible', has_text="Zoë").first.dblclick()
+        self.open_row(page, "Zoë")
         page.get_by_role('tab', name="Marketing").click()
         self._check_time_line(page)
         self.shoot(page, 'time_line')

@@ -37,8 +37,9 @@ class RunTestCase(BrowserTestCase):
             for i in range(12)]
         create_party("Guest without address")
         create_party("Guest who refuses", marketing_unsubscribed=True)
+        cls.scenarios = {}
         for name in ["Spring", "Frühling"]:
-            scenario = create_scenario(
+            scenario = cls.scenarios[name] = create_scenario(
                 name=name, domain='[["name", "like", "Guest%"]]')
             welcome = create_email(
                 scenario, name="Welcome", sequence=1, email_template=MUTE)
@@ -53,9 +54,6 @@ class RunTestCase(BrowserTestCase):
                     record, welcome, at=dt.datetime.now() + DAY)
         create_scenario(name="Empty")
 
-    def _open(self, page, name):
-        page.locator('tbody td:visible', has_text=name).first.dblclick()
-
     def _watch(self, page):
         errors = []
         page.on('pageerror', lambda error: errors.append(error))
@@ -69,14 +67,14 @@ class RunTestCase(BrowserTestCase):
         self.browse(self._run, viewport=SIZE)
         with Transaction().start(DB_NAME, 0, readonly=True):
             Scenario = Pool().get('marketing.automation.scenario')
-            scenario, = Scenario.search([('name', '=', "Spring")])
+            scenario = Scenario(self.scenarios["Spring"].id)
             self.assertEqual(scenario.state, 'running')
 
     def _run(self, page, url):
         errors = self._watch(page)
         self.login(page, url)
         self.open_menu(page, "Marketing", "Automation", "Scenarios")
-        self._open(page, "Spring")
+        self.open_row(page, "Spring")
         self._button(page, "Run").click()
         dialog = page.locator('.wizard-dialog:visible')
         self._check_dialog(dialog)
@@ -121,7 +119,7 @@ class RunTestCase(BrowserTestCase):
     def _no_activity(self, page, url):
         self.login(page, url)
         self.open_menu(page, "Marketing", "Automation", "Scenarios")
-        self._open(page, "Empty")
+        self.open_row(page, "Empty")
         self._button(page, "Run").click()
         page.locator('.modal-content:visible').get_by_text(
             "has no activities").wait_for()
@@ -134,7 +132,7 @@ class RunTestCase(BrowserTestCase):
     def _german(self, page, url):
         self.login(page, url, login='maria')
         self.open_menu(page, "Marketing", "Automation", "Szenarien")
-        self._open(page, "Frühling")
+        self.open_row(page, "Frühling")
         self._button(page, "Starten").click()
         dialog = page.locator('.wizard-dialog:visible')
         dialog.get_by_text("Sofort").first.wait_for()

@@ -61,7 +61,7 @@ class TryingTestCase(BrowserTestCase):
         "Return the dialog that the button of the scenario opens"
         self.login(page, url)
         self.open_menu(page, "Marketing", "Automation", "Scenarios")
-        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        self.open_row(page, "Welcome")
         page.get_by_role('button', name=button, exact=True).click()
         return page.locator('.wizard-dialog:visible')
 
@@ -72,46 +72,55 @@ class TryingTestCase(BrowserTestCase):
         self._see(dialog, "The record enters the scenario.")
         self.shoot(page, 'begun')
 
-        self._click(dialog, "Next Step")
-        self._see(dialog, "The e-mail is sent to")
         frame = dialog.frame_locator(
             '.form-document iframe').frame_locator('iframe')
-        frame.get_by_role('heading', name="Welcome").wait_for()
+
+        def heading(name):
+            return frame.get_by_role('heading', name=name)
+
+        def line(text):
+            return dialog.get_by_text(text).first
+
+        self._click(dialog, "Next Step", heading("Welcome"))
+        self._see(dialog, "The e-mail is sent to")
         self.shoot(page, 'sent')
-        self._click(dialog, "Opened")
-        self._see(dialog, "Cancelled because the event has happened.")
-        self._click(dialog, "Next Step")
-        frame.get_by_role('heading', name="Guide").wait_for()
-        self._click(dialog, "Clicked")
-        self._see(dialog, "A link of the e-mail is followed.")
-        self._click(dialog, "Next Step")
-        frame.get_by_role('heading', name="Offer").wait_for()
+        self._click(
+            dialog, "Opened",
+            line("Cancelled because the event has happened."))
+        self._click(dialog, "Next Step", heading("Guide"))
+        self._click(
+            dialog, "Clicked", line("A link of the e-mail is followed."))
+        self._click(dialog, "Next Step", heading("Offer"))
         self.shoot(page, 'opened')
 
-        self._click(dialog, "Start Over")
-        self._see(dialog, "Is due.")
-        number = dialog.locator('input[name=wait_number]:visible')
-        # Another input takes its place while it has the focus
-        number.click()
-        number.fill('3')
-        number.press('Tab')
-        self._click(dialog, "Wait")
-        frame.get_by_role('heading', name="Reminder").wait_for()
+        self._click(dialog, "Start Over", line("Is due."))
+        self.enter(
+            page, dialog.locator('input[name=wait_number]:visible'), '3')
+        self._click(dialog, "Wait", heading("Reminder"))
         self._see(dialog, "Waits 3 days for the e-mail to be opened.")
         self.shoot(page, 'not_opened')
-        self._click(dialog, "Unsubscribed")
-        self._see(dialog, "The recipient unsubscribes.")
-        self._click(dialog, "Close")
-        page.locator('.modal-backdrop').wait_for(state='detached')
+        self._click(
+            dialog, "Unsubscribed", line("The recipient unsubscribes."))
+        self._close(dialog)
         self.assertFalse(errors)
+
+    def _click(self, dialog, name, then):
+        "Click the button, after which something is seen"
+        self.press(dialog.page, self._button(dialog, name), then.is_visible)
+
+    def _close(self, dialog):
+        backdrop = dialog.page.locator('.modal-backdrop')
+        self.press(
+            dialog.page, self._button(dialog, "Close"),
+            lambda: not backdrop.count())
+
+    @staticmethod
+    def _button(dialog, name):
+        return dialog.get_by_role('button', name=name, exact=True)
 
     @staticmethod
     def _see(dialog, text):
         dialog.get_by_text(text).first.wait_for()
-
-    @staticmethod
-    def _click(dialog, name):
-        dialog.get_by_role('button', name=name, exact=True).click()
 
     def test_estimate(self):
         "Test to see the past weeks, and to give rates"
@@ -127,10 +136,8 @@ class TryingTestCase(BrowserTestCase):
         # Both get the first e-mail, and at most one or two more later
         self._wait_value(page, 'peak_week_emails', '2')
         for name, percent in [('open_rate', '50'), ('click_rate', '10')]:
-            rate = dialog.locator(f'input[name={name}]:visible')
-            rate.click()
-            page.keyboard.type(percent)
-            page.keyboard.press('Tab')
+            self.enter(
+                page, dialog.locator(f'input[name={name}]:visible'), percent)
             self._wait_value(page, name, f'{percent}.00')
         page.wait_for_function(
             '''() => !document.querySelector('textarea[name=notes]').value
@@ -144,8 +151,7 @@ class TryingTestCase(BrowserTestCase):
             'th.integer:visible', has_text="E-mails at Most").wait_for()
         self.shoot(page, 'list')
         self.assertEqual(dialog.locator('tbody tr:visible').count(), 12)
-        self._click(dialog, "Close")
-        page.locator('.modal-backdrop').wait_for(state='detached')
+        self._close(dialog)
         self.assertFalse(errors)
 
     @staticmethod

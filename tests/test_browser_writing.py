@@ -93,7 +93,7 @@ class WritingTestCase(BrowserTestCase):
     def _open(self, page, menu, scenarios, activities):
         "Return the dialog of the activity"
         self.open_menu(page, menu, "Automation", scenarios)
-        page.locator('tbody td:visible', has_text="Welcome").first.dblclick()
+        self.open_row(page, "Welcome")
         return self._open_activity(page, activities)
 
     def _open_activity(self, page, activities):
@@ -142,18 +142,22 @@ class WritingTestCase(BrowserTestCase):
         reference.locator('input:visible').press_sequentially("Anton")
         page.locator('.dropdown-menu a:visible', has_text="Anton").click()
         shown.get_by_text("Come to us, Anton").wait_for()
-        self._select(dialog, 'preview_language', "German")
-        self._select(dialog, 'preview_view', "Phone")
+        self.select(
+            page, dialog.locator('select[name=preview_language]'), "German")
+        self.select(
+            page, dialog.locator('select[name=preview_view]'), "Phone")
         frame = shown.locator('iframe.phone')
         frame.wait_for()
         self.assertEqual(frame.bounding_box()['width'], 360)
         self.shoot(page, 'phone')
-        self._select(dialog, 'preview_view', "Plain Text")
+        self.select(
+            page, dialog.locator('select[name=preview_view]'), "Plain Text")
         shown.locator('pre').get_by_text("Hello Anton").wait_for()
         self.shoot(page, 'text')
 
     def _copy_field(self, page, dialog, shown):
-        self._select(dialog, 'preview_view', "Fields")
+        self.select(
+            page, dialog.locator('select[name=preview_view]'), "Fields")
         self.shoot(page, 'fields')
         shown.get_by_text('${record.code}', exact=True).click()
         page.keyboard.press('Control+c')
@@ -162,13 +166,9 @@ class WritingTestCase(BrowserTestCase):
         title.press('End')
         title.press('Control+v')
         title.press('Tab')
+        self.settle(page)
         self.assertEqual(
             title.input_value(), "Come to us, ${record.name}${record.code}")
-
-    def _select(self, dialog, name, label):
-        field = dialog.locator(f'select[name={name}]')
-        field.select_option(label=label)
-        field.press('Tab')
 
     def _try(self, page, dialog):
         dialog.get_by_role('button', name="Apply Changes").click()
@@ -180,6 +180,7 @@ class WritingTestCase(BrowserTestCase):
         wizard = page.locator('.modal-content:visible').last
         address = wizard.locator('input[name=address]')
         address.wait_for()
+        self.settle(page)
         self.assertEqual(address.input_value(), 'mia@example.com')
         self.shoot(page, 'try')
         wizard.get_by_role('button', name="Send Test E-mail").click()
