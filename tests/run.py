@@ -31,6 +31,7 @@ import time
 import unittest
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -175,6 +176,10 @@ class Activation:
 
     def __init__(self):
         # The environment must be set before they are imported
+        from trytond import pool
+
+        # The checks of modules ask it of each class again and again
+        pool.isregisteredby = lru_cache(None)(pool.isregisteredby)
         from trytond.tests import test_tryton, tools
         self._server = test_tryton
         self._tools = tools
