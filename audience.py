@@ -22,13 +22,15 @@ OPERATORS = fields.field.OPERATORS
 
 
 class Audience:
-    "The records that match the domain of a scenario"
+    "The records that match the domain of a scenario, or another one"
 
-    def __init__(self, scenario):
+    def __init__(self, scenario, domain=None):
         pool = Pool()
         self.Model = pool.get(scenario.model)
         self.scenario = scenario
-        self.domain = PYSONDecoder({}).decode(scenario.domain)
+        if domain is None:
+            domain = PYSONDecoder({}).decode(scenario.domain)
+        self.domain = domain
 
     def _refusing(self):
         "Return the query of the parties that do not want its e-mails"

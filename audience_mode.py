@@ -33,6 +33,7 @@ class Scenario(metaclass=PoolMeta):
             ], "Choose by", required=True, readonly=True, sort=False)
     criteria = fields.One2Many(
         'marketing.automation.criterion', 'scenario', "Criteria",
+        filter=[('purpose', '=', None)],
         states={
             'readonly': (
                 (Eval('state', 'draft') == 'running')
@@ -44,6 +45,9 @@ class Scenario(metaclass=PoolMeta):
             },
         depends=['model'],
         help="Who fulfils all of them enters the scenario.")
+    # What is filtered is not copied
+    all_criteria = fields.One2Many(
+        'marketing.automation.criterion', 'scenario', "All Criteria")
 
     @classmethod
     def __setup__(cls):
@@ -111,9 +115,11 @@ class Scenario(metaclass=PoolMeta):
             # What is missing is said when the scenario is saved
             self.set_counts({})
 
-    def check_criteria(self):
-        "Raise CriterionError if anything is lacking in a criterion"
-        for number, criterion in enumerate(self.criteria, 1):
+    def check_criteria(self, criteria=None):
+        "Raise CriterionError if anything is lacking in one of the criteria"
+        if criteria is None:
+            criteria = self.criteria
+        for number, criterion in enumerate(criteria, 1):
             if lacking := criterion.lacking:
                 raise CriterionError(gettext(
                         f'marketing_automation.msg_criterion_no_{lacking}',
@@ -121,10 +127,12 @@ class Scenario(metaclass=PoolMeta):
                         number=number,
                         field=criterion.field_string))
 
-    def criteria_domain(self):
+    def criteria_domain(self, criteria=None):
         "Return the stored form of what the criteria say together"
+        if criteria is None:
+            criteria = self.criteria or []
         return PYSONEncoder().encode([
-                clause for criterion in self.criteria or []
+                clause for criterion in criteria
                 for clause in criterion.clauses()])
 
     def start_of_day(self, date):

@@ -41,14 +41,14 @@ def evaluate(condition, record, scopes):
         'self': scopes.get(record).environment(record),
         }
     try:
-        return bool(_Decoder(env).decode(condition))
+        return bool(Decoder(env).decode(condition))
     except TemplateRenderError as exception:
         raise Failure('condition', explain(exception)) from exception
     except Exception as exception:
         raise Failure('condition', str(exception)) from exception
 
 
-class _Decoder(PYSONDecoder):
+class Decoder(PYSONDecoder):
     "Takes nothing unknown for a value that is fulfilled"
 
     def _object_hook(self, dct):

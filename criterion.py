@@ -97,6 +97,9 @@ class Criterion(FieldValueMixin, ModelSQL, ModelView):
     scenario = fields.Many2One(
         'marketing.automation.scenario', "Scenario",
         required=True, ondelete='CASCADE')
+    purpose = fields.Char(
+        "Purpose", readonly=True,
+        help="What it decides about, empty for who enters.")
     operator = fields.Selection([
             (None, ""),
             ('is', "is"),
@@ -134,6 +137,10 @@ class Criterion(FieldValueMixin, ModelSQL, ModelView):
             ('days', '=', None),
             [('days', '>', 0), ('days', '<=', MAX_DAYS)],
             ]
+
+    @classmethod
+    def default_purpose(cls):
+        return Transaction().context.get('marketing_purpose')
 
     @fields.depends('scenario', '_parent_scenario.model')
     def on_change_with_model(self, name=None):

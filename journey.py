@@ -29,6 +29,7 @@ ICONS = {
     'unsubscribed': 'tryton-notification-off',
     'resubscribed': 'tryton-notification-on',
     'bounced': 'tryton-undo',
+    'left': 'tryton-exit',
     'complained': 'tryton-warning',
     }
 # Columns that lead to what an entry is made of

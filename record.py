@@ -232,6 +232,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('inactive', "Party Deactivated"),
             ('late', "Too Late"),
             ('event', "Event Happened"),
+            ('left', "Left the Scenario"),
             ('deactivated', "Activity Deactivated"),
             ('address', "Invalid E-mail Address"),
             ('template', "Template Error"),
@@ -652,6 +653,10 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
     def deactivate(cls, activities):
         "Cancel all that waits in the activities"
         cls._cancel_all('activity', activities, 'deactivated')
+
+    @classmethod
+    def cancelled(cls, ids, reason):
+        "What follows from that the ids were cancelled for the reason"
 
     @classmethod
     def activate(cls, activities):

@@ -73,6 +73,8 @@ def store(results):
         cursor.execute(*table.update(
                 [getattr(table, n) for n in values], list(values.values()),
                 where=where))
+        if values.get('state') == 'cancelled':
+            RecordActivity.cancelled(ids, values['reason'])
     transaction.counter += 1
 
 
