@@ -37,6 +37,14 @@ def host():
     return urlsplit(automation_base()).hostname
 
 
+def own_hosts():
+    "Return the names of the hosts whose links tell where a visit comes from"
+    hosts = config.get(SECTION, 'automation_hosts')
+    if hosts is None:
+        hosts = config.get('web', 'hostname') or host()
+    return hosts.replace(',', ' ').split()
+
+
 def bounce_address():
     "Return the mailbox which collects delivery reports, or None"
     return config.get(SECTION, 'automation_bounce')

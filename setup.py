@@ -114,7 +114,8 @@ setup(
         'postgresql': ['psycopg[binary,pool] >= 3.2'],
         'test': [
             require('proteus'), *optional, 'fast-mail-parser >= 0.10',
-            'hypothesis'],
+            # It extends this module
+            require('trytond_marketing_campaign'), 'hypothesis'],
         },
     entry_points={
         'console_scripts': [

@@ -23,7 +23,7 @@ from ..exceptions import Failure
 from ..template import Static, limited, serialize
 from .converter import (
     ConversionError, html_to_text, inline_styles, mjml_to_html)
-from .link import substitute
+from .link import Placeholders, substitute
 
 FIRST_MARK = 0xF0000  # Supplementary Private Use Area-A
 MAX_MARKS = 1000
@@ -44,7 +44,7 @@ class Content:
     """
 
     def __init__(self, chunks, own, is_mjml=False):
-        options = type(own), own.is_tracked, is_mjml
+        options = own.kind, is_mjml
         self._own, self._options = own, options
         self._shape, self.values = _lay_out(chunks, own)
         try:
@@ -91,8 +91,8 @@ class Content:
         source -- the template with plain characters
         """
         shape = [_impersonal(c, source) for c in self._shape if c]
-        class_, is_tracked, is_mjml = self._options
-        return Content(shape, class_('own', is_tracked), is_mjml)
+        kind, is_mjml = self._options
+        return Content(shape, Placeholders.make('own', kind), is_mjml)
 
 
 class _Collision(Exception):
@@ -209,8 +209,8 @@ def kept(size, key=hashkey):
 
 
 @kept(CACHE)
-def _skeleton(shape, class_, is_tracked, is_mjml):
-    return _Skeleton(shape, class_('common', is_tracked), is_mjml)
+def _skeleton(shape, kind, is_mjml):
+    return _Skeleton(shape, Placeholders.make('common', kind), is_mjml)
 
 
 def _chunks(shape):

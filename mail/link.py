@@ -35,15 +35,28 @@ class Placeholders:
     is_tracked -- whether links lead over this system
     source -- the template with plain characters, None if nothing in the URLs
         depends on the record
+    marks -- Marks for links to one's own hosts, or None
     """
 
-    def __init__(self, owner, is_tracked, source=None):
+    def __init__(self, owner, is_tracked, source=None, marks=None):
         self.owner = owner
         self.is_tracked = is_tracked
         self.source = source
+        self.marks = marks
         # {URL: (placeholder, what of it stands in the template)}
         self.links = {}
         self.nexts = {}
+
+    @property
+    def kind(self):
+        "What decides what becomes of a link"
+        return type(self), self.is_tracked, self.marks
+
+    @classmethod
+    def make(cls, owner, kind):
+        "Return new Placeholders of the kind"
+        class_, is_tracked, marks = kind
+        return class_(owner, is_tracked, marks=marks)
 
     @property
     def urls(self):
@@ -78,25 +91,32 @@ class Placeholders:
         return len(url) > MAX_URL and self._constant(url) != url
 
     def short(self, url):
-        "Return the tracked form of the URL"
+        "Return the marked and tracked form of the URL"
         url = str(url)
-        if (not self.is_tracked or not is_http(url)
-                or _placeholder.fullmatch(url) or self._is_too_long(url)):
+        if (not (self.is_tracked or self.marks) or not is_http(url)
+                or _placeholder.fullmatch(url)):
             return url
-        return self._placeholder('link', self.links, url)
+        marked = self.marks.add(url) if self.marks else url
+        if not self.is_tracked or self._is_too_long(url):
+            return marked
+        constant = self._constant(url)
+        if constant == url:
+            constant = marked
+        return self._placeholder('link', self.links, marked, constant)
 
     def unsubscribe(self, href):
         "Return the unsubscribe URL for unsubscribe or unsubscribe|URL"
         next_ = href.partition('|')[2]
         if not is_http(next_) or self._is_too_long(next_):
             next_ = ''
-        return self._placeholder('unsubscribe', self.nexts, next_)
+        return self._placeholder(
+            'unsubscribe', self.nexts, next_, self._constant(next_))
 
-    def _placeholder(self, kind, known, url):
+    def _placeholder(self, kind, known, url, constant):
         if url not in known:
             known[url] = (
                 f'https://{_nonce}.invalid/{self.owner}/{kind}/{len(known)}',
-                self._constant(url))
+                constant)
         return known[url][0]
 
     def rewrite(self, stream):

@@ -85,7 +85,8 @@ class Message:
 class Draft:
     "A rendered message whose links are still placeholders"
 
-    def __init__(self, activity, record_activity, resource, party):
+    def __init__(
+            self, activity, record_activity, resource, party, marks=None):
         # Nothing can be read any more when the links get their ids
         record = record_activity.record
         self.id = record_activity.id
@@ -102,7 +103,7 @@ class Draft:
             self.tracking = 'none'
         self.links = Placeholders(
             'own', self.tracking != 'none',
-            _plain(activity.email_template))
+            _plain(activity.email_template), marks)
 
     @property
     def mail_domain(self):
@@ -162,6 +163,7 @@ class Outbox:
         self.base = urljoin(settings.automation_base(), f'm/{database}/')
         self.host = settings.host()
         self.scopes = Scopes()
+        self._marks = {}  # id of an activity: its Marks
         self._refusing = {}  # id of a party: whether it wants no e-mails
 
     def compose(self, activity, record_activity):
@@ -176,10 +178,18 @@ class Outbox:
             raise Skip('inactive')
         if self._refuses(activity.scenario, party):
             raise Skip('unsubscribed')
-        draft = Draft(activity, record_activity, record, party)
+        draft = Draft(
+            activity, record_activity, record, party,
+            self._get_marks(activity))
         draft.render(
             activity, record_activity.record, self.scopes.get(record))
         self.drafts.append(draft)
+
+    def _get_marks(self, activity):
+        "Return the Marks for the links of the activity, or None"
+        if activity.id not in self._marks:
+            self._marks[activity.id] = activity.url_marks
+        return self._marks[activity.id]
 
     def _refuses(self, scenario, party):
         "Return if the party wants no e-mails of the scenario"

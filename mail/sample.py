@@ -137,7 +137,8 @@ class SampleDraft(Draft):
         self.resource = str(record)
         self.name, self.address = None, address
         self.tracking = 'none'
-        self.links = UntrackedLinks('own', False)
+        self.links = UntrackedLinks(
+            'own', False, marks=activity.url_marks)
 
 
 class TestEnvelope(Envelope):

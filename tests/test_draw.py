@@ -74,7 +74,7 @@ class SQLTestCase(DatabaseTestCase):
     def _numbers(self):
         "Return the query of as many numbers, such as ids"
         numbers = With('id', recursive=True)
-        first = Select([Literal(1)])
+        first = Select([Cast(Literal(1), 'BIGINT')])
         numbers.query = Union(first, numbers.select(
                 numbers.id + 1, where=numbers.id < COUNT), all_=True)
         return numbers
@@ -89,9 +89,9 @@ class SQLTestCase(DatabaseTestCase):
         def check(weights):
             lots = Lots(weights)
             numbers = self._numbers()
-            id_ = Cast(numbers.id, 'BIGINT')
             cursor.execute(*numbers.select(
-                    *(Count(filter_=lots.clause(k, id_)) for k, _ in weights),
+                    *(Count(filter_=lots.clause(k, numbers.id))
+                        for k, _ in weights),
                     with_=[numbers]))
             counts = cursor.fetchone()
             self.assertEqual(sum(counts), COUNT)
