@@ -22,15 +22,19 @@ OPERATORS = fields.field.OPERATORS
 
 
 class Audience:
-    "The records that match the domain of a scenario, or another one"
+    """The records that match the domain of a scenario, or another one
 
-    def __init__(self, scenario, domain=None):
+    ids -- only these enter
+    """
+
+    def __init__(self, scenario, domain=None, ids=None):
         pool = Pool()
         self.Model = pool.get(scenario.model)
         self.scenario = scenario
         if domain is None:
             domain = PYSONDecoder({}).decode(scenario.domain)
         self.domain = domain
+        self.ids = ids
 
     def _refusing(self):
         "Return the query of the parties that do not want its e-mails"
@@ -55,7 +59,8 @@ class Audience:
 
     def query(self):
         "Return the query of what may enter"
-        return self.entering(order=[], query=True)
+        only = [] if self.ids is None else [('id', 'in', self.ids)]
+        return self.entering(*only, order=[], query=True)
 
     def matching(self):
         "Return the query of what matches and the user is allowed to see"

@@ -4,6 +4,7 @@
 """One e-mail for an address that several parties share"""
 from collections import defaultdict
 
+from sql.conditionals import Case
 from sql.functions import Lower
 
 from trytond.model import Index, fields
@@ -14,6 +15,7 @@ from trytond.transaction import Transaction
 from .exceptions import Outcome
 from .mail.address import comparable, spellings
 from .mail.message import recipient
+from .schedule import instant
 
 
 class Scenario(metaclass=PoolMeta):
@@ -43,7 +45,8 @@ class Scenario(metaclass=PoolMeta):
             draft.id for draft in drafts
             if any(
                 record < draft.record and party != draft.party
-                for record, party in first[comparable(draft.address)])}
+                and not _is_before(at, draft)
+                for record, party, at in first[comparable(draft.address)])}
 
     @staticmethod
     def _sharing(drafts):
@@ -67,9 +70,10 @@ class Scenario(metaclass=PoolMeta):
             for p in parties}
 
     def _first_records(self, activity, parties):
-        """Return {address: [(record, party)]} of what gets the activity
+        """Return {address: [(record, party, at)]} of what gets the activity
 
-        As ids of the records in the scenario and of the parties.
+        As ids of the records in the scenario and of the parties, with the
+        time if it is done.
         """
         pool = Pool()
         Party = pool.get('party.party')
@@ -77,18 +81,18 @@ class Scenario(metaclass=PoolMeta):
         refusing = self.refusing(parties)
         getting = list(self._getting(activity, parties - refusing))
         # Read together what is known of them
-        parties = Party.browse([p for _, p in getting])
-        for (record, _), party in zip(getting, parties):
+        parties = Party.browse([p for _, p, _ in getting])
+        for (record, _, at), party in zip(getting, parties):
             try:
                 _, address = recipient(activity, party)
             except Outcome:
                 continue
             if party.active:
-                first[comparable(address)].append((record, party.id))
+                first[comparable(address)].append((record, party.id, at))
         return first
 
     def _getting(self, activity, parties):
-        "Yield (record, party) of the parties that get the activity"
+        "Yield (record, party, at) of the parties that get the activity"
         pool = Pool()
         Model = pool.get(self.model)
         Record = pool.get('marketing.automation.record')
@@ -105,13 +109,19 @@ class Scenario(metaclass=PoolMeta):
                 & (table.activity == activity.id))
             .select(
                 record.id, record.record,
+                Case((table.state == 'done', table.at)),
                 where=(record.scenario == self.id)
                 & Record.going(record)
                 & table.state.in_([*RecordActivity.pending, 'done'])
                 & fields.SQL_OPERATORS['in'](
                     record.record, list(resources))))
-        for id_, resource in cursor.fetchall():
-            yield id_, resources[resource]
+        for id_, resource, at in cursor.fetchall():
+            yield id_, resources[resource], at and instant(at)
+
+
+def _is_before(at, draft):
+    "Return if what was done at the time belongs to an earlier occasion"
+    return bool(at and draft.since and at < draft.since)
 
 
 class ContactMechanism(metaclass=PoolMeta):

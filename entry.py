@@ -111,7 +111,7 @@ class _Entry:
         self.call = call
 
     def run(self):
-        if not (bounds := self.call(self._in_transaction, self._bounds)):
+        if not (bounds := self.call(self._in_transaction, self._prepare)):
             return
         last, bound = bounds
         size = FIRST_SLICE
@@ -135,15 +135,19 @@ class _Entry:
         candidate = self.audience.query()
         self.cursor.execute(*candidate.select(
                 Count(Literal(1)),
-                where=~Exists(self._entered(candidate, Literal(1)))))
+                where=~Exists(self._keeping_out(candidate, Literal(1)))))
         return self.cursor.fetchone()[0]
+
+    def _prepare(self):
+        self.scenario.prepare_entry(self.audience)
+        return self._bounds()
 
     def _bounds(self):
         "Return the ids ]last, bound] of the new records, None without any"
         candidate = self.audience.query()
         self.cursor.execute(*candidate.select(
                 Min(candidate.id), Max(candidate.id),
-                where=~Exists(self._entered(candidate, Literal(1)))))
+                where=~Exists(self._keeping_out(candidate, Literal(1)))))
         first, bound = self.cursor.fetchone()
         if first is not None:
             return first - 1, bound
@@ -156,12 +160,12 @@ class _Entry:
             self._start(ids)
         return upto
 
-    def _entered(self, candidate, column):
-        "Return the query of the column for what the candidate has become"
+    def _keeping_out(self, candidate, column):
+        "Return the query of the column for what keeps the candidate out"
         record = self.record
         return record.select(
             column,
-            where=(record.scenario == self.scenario.id)
+            where=self.scenario.keeping_out(record)
             & (record.record == self._reference(candidate.id)))
 
     def _reference(self, id_):
@@ -185,16 +189,19 @@ class _Entry:
         # An aggregate makes PostgreSQL look the records up one by one: as
         # long as it has not counted them it would hash them for each slice
         where = ((candidate.id > last) & (candidate.id <= upto)
-            & Equal(self._entered(candidate, Count(Literal(1))), 0))
+            & Equal(self._keeping_out(candidate, Count(Literal(1))), 0))
+        reference = self._reference(candidate.id)
         transaction = Transaction()
         self.cursor.execute(*record.insert(
                 [record.create_uid, record.create_date, record.scenario,
-                    record.record, record.blocked, record.uuid],
+                    record.record, record.pass_number, record.blocked,
+                    record.uuid],
                 candidate.select(
                     Literal(transaction.user),
                     Literal(clock.now()),
                     Literal(self.scenario.id),
-                    self._reference(candidate.id),
+                    reference,
+                    self.scenario.next_pass(reference),
                     Literal(False),
                     random_uuid(),
                     where=where,
@@ -302,19 +309,18 @@ class Passed:
         RecordActivity = pool.get('marketing.automation.record.activity')
         self.activity = activity
         record = Record.__table__()
+        # Nobody gets for each of the passes what is new
+        is_in = Record.going(record) & ~Record.superseded(record)
         if isinstance(activity.parent, activity.__class__):
             source = RecordActivity.__table__()
             self.record, self.base = source.record, source.at
             where = self._done(source) & Exists(record.select(
-                    Literal(1),
-                    where=(record.id == source.record)
-                    & Record.going(record)))
+                    Literal(1), where=(record.id == source.record) & is_in))
             where &= activity.parent.way_to(activity, self.record)
         else:
             source = record
             self.record, self.base = record.id, record.create_date
-            where = ((record.scenario == activity.parent.id)
-                & Record.going(record))
+            where = (record.scenario == activity.parent.id) & is_in
         if records is not None:
             where &= fields.SQL_OPERATORS['in'](
                 self.record, [r.id for r in records])

@@ -290,9 +290,12 @@ class Journey(ShowEmailMixin, ModelSQL, ModelView):
         return getattr(self, f'_describe_{self.kind}')(subjects)
 
     def _describe_entered(self, subjects):
+        number = self.record.pass_number
         return gettext(
-            'marketing_automation.msg_journey_entered',
-            scenario=self.record.scenario.rec_name)
+            'marketing_automation.msg_journey_entered_again' if number > 1
+            else 'marketing_automation.msg_journey_entered',
+            scenario=self.record.scenario.rec_name,
+            number=number)
 
     def _describe_sent(self, subjects):
         subject = subjects.get((self.activity, self.record))

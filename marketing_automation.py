@@ -244,6 +244,23 @@ class Scenario(Workflow, ModelSQL, ModelView):
         Activity = pool.get('marketing.automation.activity')
         return Activity.search([('scenario', '=', self.id)])
 
+    def prepare_entry(self, audience):
+        "Called before records of the Audience enter"
+
+    def keeping_out(self, record):
+        """Return the clause of what keeps its record from entering
+
+        record -- table of marketing.automation.record
+        """
+        return record.scenario == (self.id or -1)
+
+    def next_pass(self, resource):
+        """Return the expression of the number of the pass that begins
+
+        resource -- expression of the reference of what enters
+        """
+        return Literal(1)
+
     @classmethod
     def trigger(cls, scenarios=None):
         "Enter the records that match running scenarios and are not in yet"

@@ -210,7 +210,8 @@ class Scenario(EmailResults, metaclass=PoolMeta):
                 block_rate=0.0)
         entered = [s.id for s in scenarios if s.state != 'draft']
         cursor.execute(*table.select(
-                table.scenario, Count(), Count(filter_=table.blocked),
+                table.scenario, Count(),
+                Count(filter_=table.blocked & ~Record.superseded(table)),
                 where=fields.SQL_OPERATORS['in'](table.scenario, entered),
                 group_by=table.scenario))
         for id_, count, blocked in cursor:

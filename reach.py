@@ -258,8 +258,10 @@ class _Reach:
         table = Record.__table__()
         return table.select(
             Record.record.sql_id(table.record, Record).as_('id'),
-            where=(table.scenario == (self.scenario.id or -1))
-            & table.record.like(self.Model.__name__ + ',%'))
+            where=self.scenario.keeping_out(table)
+            & table.record.like(self.Model.__name__ + ',%'),
+            # Several passes of one record
+            distinct=True)
 
     def _addresses(self, query, matching):
         "Return the query with the parties and their addresses, and these"

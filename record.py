@@ -31,6 +31,9 @@ class Record(ModelSQL, ModelView):
         required=True, readonly=True, ondelete='CASCADE')
     record = fields.Reference(
         "Record", selection='get_models', required=True, readonly=True)
+    pass_number = fields.Integer(
+        "Pass", required=True, readonly=True,
+        help="How many times the record has entered with this one.")
     party = fields.Function(fields.Many2One(
             'party.party', "Party"), 'get_party', searcher='search_party')
     blocked = fields.Boolean(
@@ -49,11 +52,18 @@ class Record(ModelSQL, ModelView):
         super().__setup__()
         t = cls.__table__()
         cls._sql_constraints += [
-            ('scenario_record_unique', Unique(t, t.scenario, t.record),
+            ('pass_unique',
+                Unique(t, t.scenario, t.record, t.pass_number),
                 'marketing_automation.msg_record_scenario_record_unique'),
             ('uuid_unique', Unique(t, t.uuid),
                 'marketing_automation.msg_record_uuid_unique'),
             ]
+        cls._sql_indexes.add(
+            Index(
+                t,
+                (t.scenario, Index.Equality()),
+                (t.record, Index.Equality()),
+                where=t.pass_number > 1))
         cls._buttons.update(
             block={
                 'invisible': Eval('blocked', False),
@@ -62,10 +72,26 @@ class Record(ModelSQL, ModelView):
             )
 
     @classmethod
+    def __register__(cls, module):
+        table = cls.__table__()
+        cursor = Transaction().connection.cursor()
+        super().__register__(module)
+        table_h = cls.__table_handler__(module)
+        # The column is new in existing databases
+        cursor.execute(*table.update(
+                [table.pass_number], [1], where=table.pass_number == Null))
+        table_h.not_null_action('pass_number', 'add')
+        table_h.drop_constraint('scenario_record_unique')
+
+    @classmethod
     def view_attributes(cls):
         return super().view_attributes() + [
             ('/tree', 'visual', If(Eval('blocked', False), 'muted', '')),
             ]
+
+    @classmethod
+    def default_pass_number(cls):
+        return 1
 
     @classmethod
     def default_uuid(cls):

@@ -105,7 +105,9 @@ class Counts:
             table, table.id, table.scenario, Null, table.create_date,
             Literal(True), {
                 'entered': Literal(1),
-                'blocked': _one_if(table.blocked),
+                # Also when it has blocked all the passes
+                'blocked': _one_if(
+                    table.blocked & ~Record.superseded(table)),
                 })
 
     @classmethod

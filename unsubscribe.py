@@ -166,7 +166,7 @@ class Unsubscription(ModelSQL, ModelView):
         party = record.party
         stopped = cls.search([
                 ['OR',
-                    ('record', '=', record.id),
+                    ('record', 'in', [r.id for r in record.passes]),
                     [
                         ('party', '=', party.id if party else -1),
                         ('everything', '=', True),

@@ -143,7 +143,7 @@ class Walk:
         records = Record.search([
                 ('scenario', '=', scenario.id),
                 ('record', '=', str(self.resource)),
-                ])
+                ], order=[('pass_number', 'DESC')], limit=1)
         if records:
             RecordActivity.delete(self._rows())
         else:

@@ -94,6 +94,7 @@ class Draft:
         self.scenario = activity.scenario.id
         self.sender = activity.email_from
         self.record = record.id
+        self.since = record.create_date if record.pass_number > 1 else None
         self.party = party.id
         self.uuid = record.uuid
         self.resource = str(resource)

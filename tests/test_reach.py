@@ -129,7 +129,8 @@ class ReachTestCase(DatabaseTestCase):
         create_party("Bob", 'alice@example.com')
         create_party("Carol")
         scenario = Scenario(
-            model='party.party', domain=json.dumps([]), once_per_address=True)
+            model='party.party', domain=json.dumps([]), once_per_address=True,
+            reentry='never')
         scenario.on_change_model()
         self.assertEqual(
             (scenario.matching_count, scenario.reached_count,
