@@ -244,7 +244,9 @@ class _Entry:
             except Failure:
                 # Its turn will tell
                 fulfilled = True
-            rows[fulfilled].append((activity.id, record.id, at))
+            rows[fulfilled].append((
+                    activity.id, record.id,
+                    at if fulfilled else at or clock.now()))
         RecordActivity.insert(rows[True])
         RecordActivity.insert(
             rows[False], state='skipped', reason='condition')

@@ -73,21 +73,25 @@ class Activity(metaclass=PoolMeta):
             when=self.flow_when(),
             what=self.flow_what())
 
-    @fields.depends(
-        'event', 'negative', 'on', 'condition', methods=['flow_delay'])
+    @fields.depends('condition', methods=['flow_moment'])
     def flow_when(self):
         "Return when the activity is done, to start a sentence with"
-        delay = self.flow_delay()
-        parts = ['later' if delay else 'now']
-        if self.event in EVENTS:
-            parts[:0] = [self.event, *(['not'] if self.negative else [])]
-        when = gettext(
-            f'marketing_automation.msg_flow_when_{"_".join(parts)}',
-            delay=delay)
+        when = self.flow_moment()
         if self.condition:
             when = gettext(
                 'marketing_automation.msg_flow_condition', when=when)
         return when
+
+    @fields.depends('event', 'negative', 'on', methods=['flow_delay'])
+    def flow_moment(self):
+        "Return at which moment it is done, whatever the condition"
+        delay = self.flow_delay()
+        parts = ['later' if delay else 'now']
+        if self.event in EVENTS:
+            parts[:0] = [self.event, *(['not'] if self.negative else [])]
+        return gettext(
+            f'marketing_automation.msg_flow_when_{"_".join(parts)}',
+            delay=delay)
 
     @fields.depends('delay', 'delay_number', 'delay_unit')
     def flow_delay(self):

@@ -247,6 +247,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('retry', "Temporary Failure"),
             ('limit', "Sending Limit"),
             ('window', "Outside Sending Hours"),
+            ('date', "Date Not Known"),
             ('condition', "Condition Not Fulfilled"),
             ('blocked', "Unsubscribed from the Scenario"),
             ('unsubscribed', "Unsubscribed"),
@@ -622,7 +623,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             sub_records = list(sub_records)
             # The published module creates rows that wait for the event
             cursor.execute(*table.update(
-                    [table.at], [at],
+                    [table.at, table.reason], [at, waiting_reason(at)],
                     where=(table.activity == activity.id)
                     & (table.state == 'waiting')
                     & (table.at == Null)
@@ -647,6 +648,8 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         table = cls.__table__()
         transaction = Transaction()
         cursor = transaction.connection.cursor()
+        if rows:
+            values.setdefault('reason', waiting_reason(rows[0][-1]))
         defaults = cls._row_values(**values)
         names = ['activity', 'record', 'at', *defaults]
         if rows:
@@ -667,11 +670,14 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         table = cls.__table__()
         transaction = Transaction()
         cursor = transaction.connection.cursor()
-        defaults = cls._row_values(activity=activity.id, at=at)
+        defaults = cls._row_values(
+            activity=activity.id, reason=waiting_reason(at))
         cursor.execute(*table.insert(
-                [table.record, *(getattr(table, n) for n in defaults)],
+                [table.record, table.at,
+                    *(getattr(table, n) for n in defaults)],
                 from_.select(
-                    record, *map(Literal, defaults.values()), where=where),
+                    record, cls.at.sql_cast(Literal(at)),
+                    *map(Literal, defaults.values()), where=where),
                 on_conflict=Conflict(table)))
         transaction.counter += 1
 
@@ -736,3 +742,8 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
         for cache in transaction.cache.values():
             for id_ in ids:
                 cache[cls.__name__].pop(id_, None)
+
+
+def waiting_reason(at):
+    "Return the reason why a step waits until then, None for an unknown date"
+    return None if at else 'date'

@@ -10,7 +10,7 @@ from trytond.report import Report
 from trytond.transaction import without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
-from . import clock, deliverability, schedule
+from . import clock, deliverability
 from .exceptions import RunError
 from .reach import COUNTS
 
@@ -47,16 +47,18 @@ class Scenario(metaclass=PoolMeta):
         """Yield (activity, time) up to the first e-mail of each branch
 
         at -- when a record enters
+
+        The time is None for what depends on a date of each record.
         """
         zone = self.company_time_zone(self.sending_company)
 
         def walk(activities, at):
             for activity in activities:
-                due = schedule.due(at, activity.delay)
-                if window := activity.sending_window:
+                due = activity.due(at)
+                if due and (window := activity.sending_window):
                     due = window.opening(due, zone)
                 yield activity, due
-                if activity.action != 'send_email':
+                if due and activity.action != 'send_email':
                     yield from walk(
                         [c for c in activity.children if not c.event], due)
 
@@ -122,12 +124,13 @@ class Run(ModelView):
         pool = Pool()
         Step = pool.get('marketing.automation.run.step')
         steps = sorted(
-            self.scenario.first_steps(_next_entry()), key=lambda s: s[1])
+            self.scenario.first_steps(_next_entry()),
+            key=lambda step: (step[1] is None, step[1]))
         self.steps = [
             Step(sentence=activity.sentence, at=at) for activity, at in steps]
         self.first_at = min((
                 at for activity, at in steps
-                if activity.action == 'send_email'), default=None)
+                if at and activity.action == 'send_email'), default=None)
 
     def _notes(self):
         "Yield sentences of what is unusual at this time"

@@ -6,6 +6,8 @@ import datetime as dt
 import random
 from collections import namedtuple
 
+from dateutil.relativedelta import relativedelta
+
 BACK_OFF_BASE = 60
 BACK_OFF_MAX = 4 * 60 * 60
 
@@ -60,6 +62,51 @@ class Window(namedtuple('Window', ['days', 'start', 'end'])):
         if end == dt.time.min:
             day += dt.timedelta(days=1)
         return start, _utc(day, end, zone)
+
+
+class Appointment(namedtuple(
+            'Appointment', ['number', 'unit', 'time', 'yearly'])):
+    """A time that is told by a date
+
+    number, unit -- how many hours, days, weeks or months after the date,
+                    before it if negative
+    time -- local time of the day, None for the one that a datetime has
+    yearly -- whether it is each year on the day, the 28 February stands for
+              the 29 where there is none
+    """
+    __slots__ = ()
+
+    def at(self, value, zone, since):
+        """Return the instant for the date or datetime
+
+        since -- yearly, the first one from then on counts
+        """
+        day, time = self._local(value, zone)
+        if not self.yearly:
+            return self._instant(day, time, zone)
+        first = (since - self._offset).year - 1
+        for year in range(first, first + 4):
+            at = self._instant(day + relativedelta(year=year), time, zone)
+            if at >= since:
+                return at
+
+    @property
+    def _offset(self):
+        return relativedelta(**{self.unit: self.number})
+
+    def _local(self, value, zone):
+        "Return the day, and the time of the day"
+        time = dt.time.min
+        if isinstance(value, dt.datetime):
+            local = value.replace(tzinfo=dt.timezone.utc).astimezone(zone)
+            value, time = local.date(), local.time()
+        return value, time if self.time is None else self.time
+
+    def _instant(self, day, time, zone):
+        # An hour is an hour, but a day is not always 24 of them
+        if self.unit == 'hours':
+            return _utc(day, time, zone) + self._offset
+        return _utc(day + self._offset, time, zone)
 
 
 def _utc(day, time, zone):

@@ -83,7 +83,15 @@ class Walk:
         before = look(self._states)
         with clock.stopped(self.time):
             commit(func, *args)
+            self._settle()
         look(self._note, before)
+
+    def _settle(self):
+        "Plan what waits for more than time"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        for record in {r.record.id for r in look(self._rows)}:
+            RecordActivity.settle_waiting(record)
 
     def _rows(self, *clauses):
         pool = Pool()
@@ -105,7 +113,8 @@ class Walk:
         # The engine reads in the language of the party
         with Transaction().set_context(language=self.language):
             for row in RecordActivity.browse(changed):
-                if row.state == 'waiting' and row.at <= self.time:
+                if (row.state == 'waiting'
+                        and row.at and row.at <= self.time):
                     # That it is next says enough
                     continue
                 self._add(row.state, row.activity, self._explain(row))
@@ -164,6 +173,9 @@ class Walk:
         RecordActivity = pool.get('marketing.automation.record.activity')
         return self._rows(
             ('state', 'in', RecordActivity.pending), ('at', '!=', None))
+
+    def _undated(self):
+        return self._rows(('state', '=', 'waiting'), ('reason', '=', 'date'))
 
     def _next(self, _):
         "Do what is due next"
@@ -255,6 +267,10 @@ class Walk:
                 activity = Activity(row.activity.id)
                 self.ahead.append(Step(
                         row.at, 'waiting', activity.rec_name, _due(activity)))
+            for row in self._undated():
+                self.ahead.append(Step(
+                        None, 'waiting', row.activity.rec_name,
+                        row.explanation))
             if not self.is_blocked:
                 for activity in Activity.browse(list(self.sent)):
                     self._look_at(activity)
@@ -283,6 +299,10 @@ class Walk:
 def _waits(activity):
     "Return the sentence for what has just been planned"
     name = 'wait'
+    if activity.is_by_date:
+        return gettext(
+            'marketing_automation.msg_explanation_waiting_planned',
+            when=activity.flow_moment())
     if activity.negative and activity.event:
         name += f'_{activity.event}'
     return gettext(

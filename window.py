@@ -126,6 +126,12 @@ class Activity(SendingHoursMixin, metaclass=PoolMeta):
             return self.window
         return self.scenario.window
 
+    @property
+    def expiry(self):
+        "How long after it was due it is worth it, None for ever"
+        if self.action and self.expiry_hours:
+            return dt.timedelta(hours=self.expiry_hours)
+
 
 class RecordActivity(metaclass=PoolMeta):
     __name__ = 'marketing.automation.record.activity'
@@ -152,9 +158,9 @@ class RecordActivity(metaclass=PoolMeta):
         return now
 
     def _check_expiry(self, activity, at):
-        if activity.action and activity.expiry_hours:
+        if activity.expiry:
             due = self.due_since or self.at or at
-            if at > due + dt.timedelta(hours=activity.expiry_hours):
+            if at > due + activity.expiry:
                 raise Skip('late')
 
 

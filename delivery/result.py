@@ -67,7 +67,8 @@ def store(results):
             values['at'] = Case(
                 (table.state == 'delivered', table.at), else_=now)
         elif 'at' in values:
-            values['due_since'] = Coalesce(table.due_since, table.at)
+            values.setdefault(
+                'due_since', Coalesce(table.due_since, table.at))
         if values.get('state') != 'done':
             where &= table.state == 'waiting'
         cursor.execute(*table.update(
