@@ -27,6 +27,10 @@ class ActivityError(ValidationError):
     pass
 
 
+class ActionError(ValidationError):
+    pass
+
+
 class ScenarioRunningError(AccessError):
     pass
 

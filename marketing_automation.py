@@ -608,8 +608,8 @@ class Activity(
                 parent = parent.parent
             else:
                 scenario = parent
-        if scenario and scenario.model:
-            return pool.get(scenario.model)
+        if model := getattr(scenario, 'model', None):
+            return pool.get(model)
 
     def due(self, base):
         "Return when what is planned at the instant becomes due"
@@ -646,8 +646,8 @@ class Activity(
             'sender_address': '',
             **report_helpers(),
             }
-        if record and 'sender_address' in (
-                self.email_title + self.email_template):
+        sources = [self.email_title, self.email_template]
+        if record and any('sender_address' in (s or '') for s in sources):
             context['sender_address'] = record.scenario.sender_address(
                 record.record)
         return context

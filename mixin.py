@@ -6,6 +6,8 @@ from trytond.model import fields
 from trytond.pool import Pool
 from trytond.transaction import Transaction, check_access
 
+from .acting import settable
+
 
 class MarketingAutomationMixin:
     "What a model takes to be selectable in a scenario"
@@ -70,6 +72,14 @@ class MarketingAutomationMixin:
         return [f'marketing_party.{p}' for p in Party.marketing_criteria()]
 
     @classmethod
+    def marketing_settable(cls, types):
+        """Return the names of the fields that scenarios may set
+
+        types -- of the fields
+        """
+        return settable(cls, types)
+
+    @classmethod
     def _marketing_scenario(cls):
         "Return the scenario whose matching records are looked at, or None"
         pool = Pool()
@@ -82,11 +92,30 @@ class MarketingAutomationMixin:
     @property
     def marketing_access_context(self):
         "Context in which templates and conditions read the record"
-        pool = Pool()
-        ModelData = pool.get('ir.model.data')
-        return {
-            '_groups': [ModelData.get_id('marketing.group_marketing')],
-            }
+        return marketing_groups()
+
+    @property
+    def marketing_action_context(self):
+        "Context in which activities change the record"
+        return {**self.marketing_access_context, **marketing_groups()}
+
+
+class MarketingCreatableMixin:
+    "What a model takes so that activities can create its records"
+    __slots__ = ()
+
+    @classmethod
+    def marketing_new(cls, record):
+        """Return a record, not saved yet, for that of a scenario
+
+        record -- with the MarketingAutomationMixin
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def marketing_create_fields(cls):
+        "Return the names of the fields that marketers may fill in"
+        raise NotImplementedError
 
 
 class ActivityActionMixin:
@@ -107,6 +136,13 @@ class ActivityActionMixin:
     def on_change_with_activity_action(self, name=None):
         if self.activity:
             return self.activity.action
+
+
+def marketing_groups():
+    "Return the access context of who is only in the group Marketing"
+    pool = Pool()
+    ModelData = pool.get('ir.model.data')
+    return {'_groups': [ModelData.get_id('marketing.group_marketing')]}
 
 
 def party_of(record):

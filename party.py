@@ -110,6 +110,12 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
                             if bool(p.marketing_tracking_refused) == refused]),
                     refused)
 
+    @classmethod
+    def marketing_settable(cls, types):
+        # What people have chosen themselves is theirs to change
+        own = {'marketing_tracking_refused', 'marketing_unsubscribed'}
+        return [n for n in super().marketing_settable(types) if n not in own]
+
     def marketing_traces(self):
         """Return {model: domain} of what tells something of the party
 

@@ -116,27 +116,27 @@ class Activity(metaclass=PoolMeta):
                     address=self.email_from))
 
     def check_email_title(self):
-        self._check_source('title', message.text, self.email_title)
+        self.check_source('email_title', message.text, self.email_title)
 
     def check_email_template(self):
         source = self.email_template
-        self._check_source('template', message.markup, source)
+        self.check_source('email_template', message.markup, source)
         if is_mjml(source):
             if problem := _mjml(source):
-                self._template_error('template', problem)
+                self._template_error('email_template', problem)
         elif '<body' not in source.lower():
-            self._template_error('template', gettext(
+            self._template_error('email_template', gettext(
                     'marketing_automation.msg_template_body'))
         for match in _href.finditer(source):
             if not is_http(unescape(match[2]).strip()):
-                self._template_error('template', gettext(
+                self._template_error('email_template', gettext(
                         'marketing_automation.msg_template_line',
                         line=source.count('\n', 0, match.start()) + 1,
                         error=gettext(
                             'marketing_automation.msg_template_url',
                             url=match[2][:200])))
 
-    def _check_source(self, field, compile_, source):
+    def check_source(self, field, compile_, source):
         "Raise TemplateError unless what the source names exists"
         try:
             template = compile_(source)
@@ -170,7 +170,7 @@ class Activity(metaclass=PoolMeta):
 
     def _template_error(self, field, problem, exception=None):
         raise TemplateError(gettext(
-                f'marketing_automation.msg_activity_invalid_email_{field}',
+                f'marketing_automation.msg_activity_invalid_{field}',
                 activity=self.rec_name,
                 problem=problem)) from exception
 

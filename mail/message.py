@@ -358,6 +358,15 @@ def recipient(activity, party):
     return one_line(mechanism.name or party.rec_name), address
 
 
+def render(source, context, scope):
+    "Return the text of the source, with what the scope allows of the context"
+    with _explained():
+        template = text(source)
+        return template.render({
+                n: _confined(v, scope) for n, v in context.items()
+                if n in template.names})
+
+
 def _can_be_sent(text):
     "Return if there is neither a NUL nor a lone surrogate in the text"
     try:
