@@ -6,7 +6,7 @@
 A record ends for one reason and at one time: what waits is cancelled with the
 reason and nothing more is planned.  The reasons are those of stay and goal.
 """
-from sql import Null
+from sql import Literal, Null
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
@@ -22,6 +22,7 @@ from .sql_expression import Unqualified
 
 ENDINGS = [
     ('left', "Left the Scenario"),
+    ('goal', "Goal Reached"),
     ]
 
 
@@ -107,8 +108,11 @@ class RecordActivity(metaclass=PoolMeta):
         super().decide(activity, facts, scopes)
 
     @classmethod
-    def matching(cls, ids, scenario, domain):
-        "Return the set of those ids whose records match the domain"
+    def matching(cls, ids, scenario, domain, clause=None):
+        """Return the set of those ids whose records match the domain
+
+        clause -- function of the table of records
+        """
         pool = Pool()
         Record = pool.get('marketing.automation.record')
         table, record = cls.__table__(), Record.__table__()
@@ -120,7 +124,9 @@ class RecordActivity(metaclass=PoolMeta):
             .join(found, condition=found.id == Record.record.sql_id(
                     record.record, Record))
             .select(
-                table.id, where=fields.SQL_OPERATORS['in'](table.id, ids)))
+                table.id,
+                where=fields.SQL_OPERATORS['in'](table.id, ids)
+                & (clause(record) if clause else Literal(True))))
         return {id_ for id_, in cursor}
 
     @classmethod

@@ -21,7 +21,7 @@ NBSP = '\N{NO-BREAK SPACE}'
 EVENTS = {'email_opened', 'email_clicked'}
 
 
-def _lines(*lines):
+def number_lines(*lines):
     "Return texts of lines of (name, number), without those that are None"
     lang = Pool().get('ir.lang').get()
     texts = [
@@ -125,7 +125,7 @@ class Activity(metaclass=PoolMeta):
         if self.scenario.state == 'draft':
             return []
         done = 'sent' if self.action == 'send_email' else 'done'
-        return _lines(
+        return number_lines(
             [(done, self.record_count)],
             [('opened', self.email_opened or None),
                 ('clicked', self.email_clicked or None)],
@@ -207,8 +207,8 @@ class Scenario(metaclass=PoolMeta):
     def flow_numbers(self):
         "Return the lines with what came of the scenario so far"
         if self.state == 'draft':
-            return _lines([('matching', self.matching_count)])
-        return _lines(
+            return number_lines([('matching', self.matching_count)])
+        return number_lines(
             [('entered', self.record_count)],
             [('unsubscribed', self.record_count_blocked or None)])
 

@@ -27,12 +27,16 @@ class Scenario(metaclass=PoolMeta):
     def get_funnel(self, name):
         return draw([
                 (gettext(f'marketing_automation.msg_funnel_{name}'), value)
-                for name, value in [
-                    ('entered', self.record_count),
-                    ('sent', self.email_sent),
-                    ('opened', self.email_opened),
-                    ('clicked', self.email_clicked),
-                    ]], _format)
+                for name, value in self.funnel_steps()], _format)
+
+    def funnel_steps(self):
+        "Return the list of (name of the message, number) of the bars"
+        return [
+            ('entered', self.record_count),
+            ('sent', self.email_sent),
+            ('opened', self.email_opened),
+            ('clicked', self.email_clicked),
+            ]
 
 
 def _format(number):

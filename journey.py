@@ -30,6 +30,7 @@ ICONS = {
     'resubscribed': 'tryton-notification-on',
     'bounced': 'tryton-undo',
     'left': 'tryton-exit',
+    'goal': 'tryton-star',
     'complained': 'tryton-warning',
     }
 # Columns that lead to what an entry is made of

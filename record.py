@@ -260,6 +260,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('late', "Too Late"),
             ('event', "Event Happened"),
             ('left', "Left the Scenario"),
+            ('goal', "Goal Reached"),
             ('deactivated', "Activity Deactivated"),
             ('address', "Invalid E-mail Address"),
             ('template', "Template Error"),

@@ -4,7 +4,7 @@
 import datetime as dt
 import json
 
-from trytond.modules.marketing_automation.flow import _lines
+from trytond.modules.marketing_automation.flow import number_lines
 from trytond.pool import Pool
 from trytond.pyson import PYSONDecoder, PYSONEncoder
 from trytond.tests.test_tryton import with_transaction
@@ -176,7 +176,8 @@ class FlowTestCase(DatabaseTestCase):
     def test_numbers(self):
         "Test that numbers are those of the language, and kept together"
         self.assertEqual(
-            _lines([('sent', 1234), ('opened', None)], [('clicked', None)]),
+            number_lines(
+                [('sent', 1234), ('opened', None)], [('clicked', None)]),
             ["Sent:\N{NO-BREAK SPACE}1,234"])
 
     @with_transaction()
