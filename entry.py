@@ -36,15 +36,18 @@ FIRST_SLICE = 1_000
 BROWSE = 1_000
 
 
-def enter_running():
+def enter_running(scenarios=None, ids=None):
     """Enter the new records of the running scenarios, and those left behind
+
+    scenarios -- ids of the only ones
+    ids -- of the only records, nobody else is left behind
 
     Slices have transactions of their own, so that an interrupted run is
     continued by the next one and a scenario that fails stops no other.
     """
-    for scenario in look(_running):
+    for scenario in look(_running, scenarios):
         try:
-            _enter(scenario, commit)
+            _enter(scenario, commit, ids)
             error = None
         except backend.DatabaseOperationalError:
             raise
@@ -52,7 +55,8 @@ def enter_running():
             logger.error(
                 "entry of scenario %s failed", scenario, exc_info=True)
             error = str(exception)
-        commit(_report, scenario, error)
+        if error or ids is None:
+            commit(_report, scenario, error)
 
 
 def enter(scenarios):
@@ -62,13 +66,13 @@ def enter(scenarios):
         _report(scenario.id)
 
 
-def _enter(scenario, call):
+def _enter(scenario, call, ids=None):
     """Enter the new records of the id of a scenario
 
     call -- calls a function in the transaction that a slice has
     """
-    _Entry(scenario, call).run()
-    for activity in call(_behind, scenario):
+    _Entry(scenario, call, ids).run()
+    for activity in call(_behind, scenario) if ids is None else []:
         last = -1
         while last is not None:
             last = call(_catch_up_slice, activity, last)
@@ -78,10 +82,13 @@ def _call(func, *args):
     return func(*args)
 
 
-def _running():
+def _running(scenarios=None):
     pool = Pool()
     Scenario = pool.get('marketing.automation.scenario')
-    return [s.id for s in Scenario.search([('state', '=', 'running')])]
+    domain = [('state', '=', 'running')]
+    if scenarios is not None:
+        domain.append(('id', 'in', scenarios))
+    return [s.id for s in Scenario.search(domain)]
 
 
 def _behind(scenario):
@@ -104,11 +111,15 @@ def _report(scenario, error=None):
 
 
 class _Entry:
-    "One run of entry into one scenario, given by its id"
+    """One run of entry into one scenario, given by its id
 
-    def __init__(self, scenario, call):
+    ids -- of the only records that enter
+    """
+
+    def __init__(self, scenario, call, ids=None):
         self.id = scenario
         self.call = call
+        self.ids = ids
 
     def run(self):
         if not (bounds := self.call(self._in_transaction, self._prepare)):
@@ -127,7 +138,7 @@ class _Entry:
         Scenario = pool.get('marketing.automation.scenario')
         self.scenario = Scenario(self.id)
         self.record = Record.__table__()
-        self.audience = Audience(self.scenario)
+        self.audience = Audience(self.scenario, ids=self.ids)
         self.cursor = Transaction().connection.cursor()
         return func(*args)
 

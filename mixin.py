@@ -38,6 +38,15 @@ class MarketingAutomationMixin:
         raise NotImplementedError
 
     @classmethod
+    def on_modification(cls, mode, records, field_names=None):
+        pool = Pool()
+        super().on_modification(mode, records, field_names=field_names)
+        # While modules are updated, the scenarios may have no tables yet
+        if mode != 'delete' and pool.ready:
+            Scenario = pool.get('marketing.automation.scenario')
+            Scenario.modified(cls.__name__, records)
+
+    @classmethod
     def get_marketing_reach(cls, records, name):
         result = dict.fromkeys(map(int, records))
         if scenario := cls._marketing_scenario():

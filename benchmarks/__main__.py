@@ -38,7 +38,7 @@ from .results import Results, median
 
 SECTIONS = [
     'templates', 'delivery', 'statements', 'workers', 'latency', 'hits',
-    'entry', 'million']
+    'entry', 'business', 'million']
 # How many e-mails are sent before, so that nobody pays for the first time
 WARM_UP = 20
 LATENCY = 0.02  # seconds
@@ -505,6 +505,56 @@ def entry(bench):
             rates.get(('peer', size), Rates()).rate), 30, '×')
 
 
+# What a business transaction pays for scenarios that enter at once
+
+
+def business(bench):
+    store = bench.store(PostgreSQL)
+    count = bench.options.business
+    print(f'\n{count} parties, created one a transaction, PostgreSQL')
+    times, found, children = {}, {}, {}
+    with ExitStack() as stack:
+        for scenarios in [0, 3]:
+            # Only who leaves a task is measured, not who does it
+            child = children[scenarios] = stack.enter_context(
+                bench.open(store, bench.module, worker=True))
+            child.call('at_once', count=scenarios)
+            child.call('create', count=WARM_UP)
+            times[scenarios] = []
+        # What else the machine does changes all of it in turns
+        for _ in range(bench.options.repeat):
+            for scenarios, child in children.items():
+                times[scenarios] += child.call('create', count=count).result
+        for scenarios, child in children.items():
+            found[scenarios] = _business_statements(bench, store, child)
+    _note_business(bench, times, found)
+
+
+def _business_statements(bench, store, child, count=20):
+    "Return how many statements a transaction has"
+    name = child.installation.database
+    numbers = []
+    for size in [1, 1 + count]:
+        with store.log_statements(name) as found, \
+                bench.open(store, bench.module, name, worker=True) as other:
+            other.call('create', count=size)
+        numbers.append(len([s for s in found if not CONTROL.match(s)]))
+    few, many = numbers
+    return (many - few) / count
+
+
+def _note_business(bench, times, found):
+    value, figure = bench.results.value, bench.results.figure
+    milliseconds = {s: 1000 * median(times[s]) for s in found}
+    for scenarios in found:
+        value('business', f'{scenarios} scenarios at once, a transaction',
+            milliseconds[scenarios], 'ms', statements=found[scenarios])
+    figure('transaction with three scenarios at once: statements more',
+        found[3] - found[0], 2, at_most=True)
+    figure('transaction with three scenarios at once: time more',
+        milliseconds[3] - milliseconds[0], 3, 'ms', at_most=True)
+
+
 # One million
 
 
@@ -685,13 +735,13 @@ def arguments():
 QUICK = {
     'sizes': [100, 500], 'repeat': 2, 'peer_repeat': 1, 'timeout': 120,
     'worker_size': 1000, 'entry_sizes': [2000], 'million': 100_000,
-    'hits': 200,
+    'hits': 200, 'business': 100,
     'peer_limit': {'postgresql': 500, 'sqlite': 100},
     }
 FULL = {
     'sizes': [100, 500, 2000], 'repeat': 3, 'peer_repeat': 3, 'timeout': 900,
     'worker_size': 4000, 'entry_sizes': [2000, 10_000],
-    'million': 1_000_000, 'hits': 500,
+    'million': 1_000_000, 'hits': 500, 'business': 100,
     'peer_limit': {'postgresql': 2000, 'sqlite': 500},
     }
 

@@ -123,6 +123,30 @@ class Child:
             activities = Activity.search([])
             Activity.write(activities, {'delay': dt.timedelta(days=days)})
 
+    def at_once(self, count):
+        "Let so many scenarios take parties in when they are saved"
+        Scenario = self.pool.get('marketing.automation.scenario')
+        with self._start():
+            Scenario.stop(Scenario.search([('state', '=', 'running')]))
+            scenarios = Scenario.create([{
+                        'name': f"At once {i}",
+                        'model': 'party.party',
+                        'domain': '[["name", "like", "Business%"]]',
+                        'at_once': True,
+                        } for i in range(count)])
+            Scenario.run(scenarios)
+
+    def create(self, count):
+        "Return the seconds of transactions that create a party each"
+        Party = self.pool.get('party.party')
+        seconds = []
+        for i in range(count):
+            started = time.perf_counter()
+            with self._start():
+                Party.create([{'name': f'Business {i}'}])
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
     def cron(self, name, profile=None):
         "Run a cron and the tasks it leaves when there is no worker"
         if profile:
@@ -176,6 +200,10 @@ class Child:
         columns = [
             table.create_uid, table.create_date, table.scenario,
             table.record, table.blocked, table.uuid]
+        # What the peer does not have
+        more = [1] if 'pass_number' in Record._fields else []
+        if more:
+            columns.append(table.pass_number)
         now = dt.datetime.now()
         with self._start() as transaction:
             scenario = self._scenario()
@@ -184,7 +212,7 @@ class Child:
             for start in range(0, count, size):
                 cursor.execute(*table.insert(columns, [
                             [0, now, scenario, f'party.party,{-1 - i}',
-                                False, f'{i:032x}']
+                                False, f'{i:032x}', *more]
                             for i in range(start, start + size)]))
             transaction.rollback()
             return count / (time.perf_counter() - started)
@@ -192,6 +220,7 @@ class Child:
     def _insert_select(self, Record, count):
         table = Record.__table__()
         party = self.pool.get('party.party').__table__()
+        more = 'pass_number' in Record._fields
         with self._start() as transaction:
             scenario = self._scenario()
             cursor = transaction.connection.cursor()
@@ -199,11 +228,13 @@ class Child:
             started = time.perf_counter()
             cursor.execute(*table.insert(
                     [table.create_uid, table.create_date, table.scenario,
-                        table.record, table.blocked, table.uuid],
+                        table.record, table.blocked, table.uuid,
+                        *([table.pass_number] if more else [])],
                     party.select(
                         Literal(0), CurrentTimestamp(), Literal(scenario),
                         Concat('party.party,', Cast(party.id, 'VARCHAR')),
                         Literal(False), Cast(party.id, 'VARCHAR'),
+                        *([Literal(1)] if more else []),
                         limit=count)))
             rows = cursor.rowcount
             seconds = time.perf_counter() - started

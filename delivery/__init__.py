@@ -25,6 +25,6 @@ What it promises:
 * Stopping a scenario or blocking a record holds the next message back.
 * Nothing commits or rolls back the transaction of who calls.
 """
-from .drain import drain, wake
+from .drain import drain, queue_name, wake
 
-__all__ = ['drain', 'wake']
+__all__ = ['drain', 'queue_name', 'wake']

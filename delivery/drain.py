@@ -24,6 +24,12 @@ QUEUE = 'marketing_automation'
 PATIENCE = dt.timedelta(minutes=15)
 
 
+def queue_name():
+    "Return the name of the queue from which the tasks are taken"
+    has_worker = config.getboolean('queue', 'worker', default=False)
+    return QUEUE if has_worker else 'default'
+
+
 def wake():
     "Wake as many drains as what is due can keep busy"
     pool = Pool()
@@ -39,8 +45,7 @@ def wake():
         pending = _pending_tasks()
         count = min(settings.drains(), -(-len(due) // size)) - len(pending)
         is_stuck = any(t.enqueued_at < until - PATIENCE for t in pending)
-    queue_name = QUEUE if has_worker else 'default'
-    with Transaction().set_context(queue_name=queue_name):
+    with Transaction().set_context(queue_name=queue_name()):
         for id_ in due[:max(0, count)]:
             RecordActivity.__queue__.drain([RecordActivity(id_)], until)
     if is_stuck:
@@ -51,11 +56,12 @@ def wake():
 
 
 def _pending_tasks():
-    "Return the tasks that wait for a worker"
+    "Return the drains that wait for a worker"
     pool = Pool()
     Queue = pool.get('ir.queue')
     return Queue.search([
             ('name', '=', QUEUE),
+            ('data.method', '=', 'drain'),
             ('dequeued_at', '=', None),
             ])
 
