@@ -67,6 +67,10 @@ class WindowError(ValidationError):
     pass
 
 
+class VariantError(ValidationError):
+    pass
+
+
 class SplitError(ValidationError):
     pass
 

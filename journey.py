@@ -300,9 +300,13 @@ class Journey(ShowEmailMixin, ModelSQL, ModelView):
 
     def _describe_sent(self, subjects):
         subject = subjects.get((self.activity, self.record))
+        subject = subject or self.activity.rec_name
+        if variant := self.record_activity.variant:
+            return gettext(
+                'marketing_automation.msg_journey_sent_variant',
+                subject=subject, variant=variant.rec_name)
         return gettext(
-            'marketing_automation.msg_journey_sent',
-            subject=subject or self.activity.rec_name)
+            'marketing_automation.msg_journey_sent', subject=subject)
 
     def _describe_opened(self, subjects):
         return gettext(

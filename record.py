@@ -20,6 +20,7 @@ from .condition import evaluate
 from .delivery import drain, wake
 from .exceptions import Cancel, Skip, SuppressedWarning
 from .mixin import ActivityActionMixin, party_of
+from .transaction import forget
 
 
 class Record(ModelSQL, ModelView):
@@ -248,6 +249,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('limit', "Sending Limit"),
             ('window', "Outside Sending Hours"),
             ('date', "Date Not Known"),
+            ('test', "Waits for the Winner"),
             ('condition', "Condition Not Fulfilled"),
             ('blocked', "Unsubscribed from the Scenario"),
             ('unsubscribed', "Unsubscribed"),
@@ -742,10 +744,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def _refresh(cls, ids):
         "Forget what was cached of the ids after they were changed by SQL"
-        transaction = Transaction()
-        for cache in transaction.cache.values():
-            for id_ in ids:
-                cache[cls.__name__].pop(id_, None)
+        forget(cls, ids)
 
 
 def waiting_reason(at):

@@ -203,15 +203,19 @@ class Rehearsal(ModelView):
         self.can_open = walk.can_be_opened(email)
         self.can_click = walk.can_be_clicked(email)
         self.can_unsubscribe = bool(walk.sent) and not walk.is_blocked
-        self._show_email(email)
+        self._show_email(email, walk.sent.get(email))
 
-    def _show_email(self, email):
+    def _show_email(self, email, sent):
         pool = Pool()
         Activity = pool.get('marketing.automation.activity')
+        Variant = pool.get('marketing.automation.activity.variant')
         self.title = self.html = self.name = self.text = None
         if not email:
             return
-        preview = sample.preview(Activity(email), self.record)
+        activity = Activity(email)
+        if sent and sent.variant:
+            activity = Variant(sent.variant).applied(activity)
+        preview = sample.preview(activity, self.record)
         self.title = preview.title
         self.html = binary(preview.frame())
         self.name = FILENAME

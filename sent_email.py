@@ -286,7 +286,8 @@ class RecordActivity(ShowEmailMixin, metaclass=PoolMeta):
     @property
     def shown_email(self):
         is_sent = self.state in {'delivered', 'done'}
-        return self.activity, self.record.record, self.filed_email, is_sent
+        return (
+            self.sent_activity, self.record.record, self.filed_email, is_sent)
 
     @property
     def filed_email(self):

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from trytond import backend
 from trytond.transaction import Transaction, TransactionError
 
-__all__ = ['commit', 'is_rehearsal', 'look', 'rehearse', 'retry']
+__all__ = ['commit', 'forget', 'is_rehearsal', 'look', 'rehearse', 'retry']
 
 logger = logging.getLogger(__name__)
 # How often something is tried again: a restarted database is waited for
@@ -45,6 +45,15 @@ def rehearse(context=None):
         sandbox.stop(commit=False)
         # They would run without what they are about
         del transaction.tasks[tasks:]
+
+
+def forget(Model, ids):
+    "Forget what was read of the ids after they were changed by SQL"
+    transaction = Transaction()
+    for cache in transaction.cache.values():
+        for id_ in ids:
+            cache[Model.__name__].pop(id_, None)
+    transaction.counter += 1
 
 
 def retry(func, *args):

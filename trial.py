@@ -44,6 +44,12 @@ class PreviewShow(ModelView):
     record = fields.Reference(
         "Record", selection='get_models',
         help="For which record the e-mail is shown.")
+    variant = fields.Many2One(
+        'marketing.automation.activity.variant', "Variant",
+        domain=[
+            ('activity', '=', Eval('activity', -1)),
+            ],
+        help="Which variant of the e-mail is shown.")
     language = fields.Many2One(
         'ir.lang', "Language",
         domain=[
@@ -81,9 +87,13 @@ class PreviewShow(ModelView):
         model = self.activity.scenario.model
         return [(model, Model.get_name(model))]
 
-    @fields.depends('activity', 'record', 'language', 'view')
+    @fields.depends('activity', 'record', 'variant', 'language', 'view')
     def on_change_record(self):
         self.show()
+
+    @fields.depends(methods=['on_change_record'])
+    def on_change_variant(self):
+        self.on_change_record()
 
     @fields.depends(methods=['on_change_record'])
     def on_change_language(self):
@@ -97,7 +107,8 @@ class PreviewShow(ModelView):
         if not self.activity:
             return
         preview = sample.preview(
-            self.activity, self.chosen_record, language=self.language_code)
+            self.shown_activity, self.chosen_record,
+            language=self.language_code)
         self.title = preview.title
         self.html = binary(preview.frame(self.view))
         self.name = FILENAME
@@ -106,6 +117,13 @@ class PreviewShow(ModelView):
     @property
     def chosen_record(self):
         return self.record if is_saved(self.record) else None
+
+    @property
+    def shown_activity(self):
+        "The activity with the texts of the chosen variant"
+        if self.variant:
+            return self.variant.applied(self.activity)
+        return self.activity
 
     @property
     def language_code(self):
@@ -133,7 +151,7 @@ class PreviewShow(ModelView):
     def _compose(self, address):
         try:
             draft = sample.compose(
-                self.activity, self.chosen_record, address,
+                self.shown_activity, self.chosen_record, address,
                 language=self.language_code)
             draft.title = one_line(gettext(
                     'marketing_automation.msg_test_title',
@@ -166,6 +184,7 @@ class PreviewWizard(Wizard):
         return {
             'activity': show.activity.id,
             'record': str(show.record) if show.chosen_record else None,
+            'variant': show.variant.id if show.variant else None,
             'language': show.language.id if show.language else None,
             'view': show.view,
             'address': show.address,
@@ -187,6 +206,7 @@ class PreviewWizard(Wizard):
         show = Show(language=None, view=Show.default_view())
         show.address = User(Transaction().user).email
         show.activity = self.record
+        show.variant = self.record.preview_variant
         show.record = self.record.preview_record
         return show
 

@@ -27,7 +27,9 @@ MAX_WAIT = dt.timedelta(days=3650)
 Step = namedtuple('Step', ['at', 'kind', 'activity', 'what'])
 # row -- id of the record activity
 # is_tracked -- whether opens and clicks come to be known
-Sent = namedtuple('Sent', ['row', 'address', 'is_tracked', 'has_links'])
+# variant -- id of the variant that is sent, or None
+Sent = namedtuple(
+    'Sent', ['row', 'address', 'is_tracked', 'has_links', 'variant'])
 
 
 class Stage:
@@ -205,7 +207,7 @@ class Walk:
             for draft in outbox.drafts:
                 self.sent[activity] = Sent(
                     row, draft.address, self._is_tracked(draft),
-                    bool(draft.tracked_urls))
+                    bool(draft.tracked_urls), outbox.variants.get(row))
 
     @staticmethod
     def _is_tracked(draft):

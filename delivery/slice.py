@@ -144,6 +144,8 @@ class MailSlice(Slice):
 
     def _prepare(self):
         self.outbox = outbox = look(self._compose)
+        if outbox.variants:
+            commit(self._set_variants)
         if urls := outbox.urls:
             self.links = commit(self._get_links, urls)
         # Whatever has changed since, these have been sent
@@ -221,6 +223,11 @@ class MailSlice(Slice):
                 value = key(record_activity.record)
             groups[value].append(record_activity.id)
         return list(groups.items())
+
+    def _set_variants(self):
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        RecordActivity.set_variants(self.outbox.variants)
 
     @staticmethod
     def _get_links(urls):

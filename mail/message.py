@@ -160,6 +160,10 @@ class Outbox:
         database = Base64Converter(None).to_url(
             Transaction().database.name)
         self.drafts = []
+        # id of a record activity: id of its variant
+        self.variants = {}
+        # id of a variant and language: the activity with its texts
+        self.applied = {}
         self.secret = Configuration.get_secret()
         self.base = urljoin(settings.automation_base(), f'm/{database}/')
         self.host = settings.host()

@@ -1,0 +1,127 @@
+# This file is part of marketing_automation.  The COPYRIGHT file at the top
+# level of this repository contains the full copyright notices and license
+# terms.
+"""How the variants of an e-mail do, and how sure that is"""
+from sql.aggregate import Count
+
+from trytond.i18n import gettext
+from trytond.model import fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Bool, Eval
+from trytond.report import Report
+from trytond.transaction import Transaction
+
+from .progress import rate
+from .proportion import interval, is_best
+
+
+class Variant(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.activity.variant'
+
+    email_sent = fields.Function(fields.Integer("Sent"), 'get_results')
+    email_opened = fields.Function(fields.Integer("Opened"), 'get_results')
+    email_clicked = fields.Function(fields.Integer("Clicked"), 'get_results')
+    email_open_rate = fields.Function(fields.Float(
+            "Open Rate", digits=(1, 3)), 'get_results')
+    email_click_rate = fields.Function(fields.Float(
+            "Click Rate", digits=(1, 3)), 'get_results')
+    email_open_interval = fields.Function(fields.Char(
+            "Opens of All",
+            help="Where the open rate would be if all got the variant, "
+            "with 95 % confidence."), 'get_results')
+    email_click_interval = fields.Function(fields.Char(
+            "Clicks of All",
+            help="Where the click rate would be if all got the variant, "
+            "with 95 % confidence."), 'get_results')
+
+    @classmethod
+    def get_results(cls, variants, names):
+        counts = cls.count([v.id for v in variants])
+        results = {
+            v.id: cls._results(*counts.get(v.id, (0, 0, 0)))
+            for v in variants}
+        return {
+            n: {id_: values[n] for id_, values in results.items()}
+            for n in names}
+
+    @classmethod
+    def count(cls, ids):
+        "Return {id: (sent, opened, clicked)} of those that were sent"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        table = RecordActivity.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.variant, Count(),
+                Count(filter_=table.email_opened),
+                Count(filter_=table.email_clicked),
+                where=fields.SQL_OPERATORS['in'](table.variant, ids)
+                & table.state.in_(['delivered', 'done']),
+                group_by=[table.variant]))
+        return {id_: counts for id_, *counts in cursor}
+
+    @classmethod
+    def _results(cls, sent, opened, clicked):
+        return {
+            'email_sent': sent,
+            'email_opened': opened,
+            'email_clicked': clicked,
+            'email_open_rate': rate(opened, sent),
+            'email_click_rate': rate(clicked, sent),
+            'email_open_interval': _range(opened, sent),
+            'email_click_interval': _range(clicked, sent),
+            }
+
+
+def _range(part, whole):
+    "Return the interval as text"
+    if not whole:
+        return None
+    low, high = (
+        Report.format_number(100 * value, None, digits=1)
+        for value in interval(part, whole))
+    return f'{low}–{high} %'
+
+
+class Activity(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.activity'
+
+    test_result = fields.Function(fields.Text(
+            "Result",
+            states={
+                'invisible': ~Bool(Eval('test_by')),
+                }),
+        'get_test_result')
+
+    def get_test_result(self, name):
+        if not self.test_by:
+            return None
+        counts = self.variant_counts()
+        lines = [self._chance(counts)]
+        if self.winner:
+            lines.insert(0, self._decision())
+        elif at := self.decided_at(self.test_started_at):
+            lines.append(gettext(
+                    'marketing_automation.msg_test_due',
+                    date=Report.format_datetime(at, format='%x %H:%M')))
+        return '\n'.join(lines)
+
+    def _decision(self):
+        message = 'chosen' if self.winner_chosen else 'won'
+        return gettext(
+            f'marketing_automation.msg_test_{message}',
+            variant=self.winner.rec_name,
+            date=Report.format_datetime(self.winner_at, format='%x %H:%M'))
+
+    def _chance(self, counts):
+        "Return the sentence about how sure the difference is"
+        if not any(whole for whole, _ in counts.values()):
+            return gettext('marketing_automation.msg_test_nothing')
+        best = self.winner or self.leading_variant
+        parts = {v: (part, whole) for v, (whole, part) in counts.items()}
+        first = parts.pop(best, (0, 0))
+        sure = is_best(first, list(parts.values()))
+        return gettext(
+            'marketing_automation.msg_test_sure' if sure
+            else 'marketing_automation.msg_test_early',
+            variant=best.rec_name)
