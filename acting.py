@@ -8,6 +8,7 @@ the group is asked for before a change, each time it is done.
 """
 from trytond.exceptions import UserError, UserWarning
 from trytond.model import EvalEnvironment
+from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
 from trytond.pyson import PYSONDecoder, PYSONEncoder
 from trytond.transaction import Transaction, inactive_records
@@ -102,6 +103,19 @@ def _check_rules(record, context):
                 inactive_records():
             if not Model.search([('id', '=', record.id), domain], order=[]):
                 raise Failure('access', record.rec_name)
+
+
+def readable(user, Model, ids):
+    "Return the set of those ids of the model that the user may read"
+    pool = Pool()
+    User = pool.get('res.user')
+    with Transaction().set_user(user.id):
+        context = User.get_preferences(context_only=True)
+        with Transaction().set_context(context, _check_access=True):
+            try:
+                return set(map(int, Model.search([('id', 'in', ids)])))
+            except AccessError:
+                return set()
 
 
 def is_readonly(record, name):

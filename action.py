@@ -122,7 +122,8 @@ class Activity(metaclass=PoolMeta):
         pool = Pool()
         Value = pool.get('marketing.automation.activity.value')
         super().on_modification(mode, activities, field_names=field_names)
-        if mode == 'write' and field_names & {'action', 'values_of'}:
+        if mode == 'write' and field_names & {
+                'action', 'values_of', 'create_model'}:
             # What is about other records could never be used again
             Value.delete([
                     v for a in activities for v in a.action_values
@@ -136,15 +137,15 @@ class Activity(metaclass=PoolMeta):
     def check_action(self):
         "Raise an error if what the activity is to do can not be done"
         if self.action == 'set_fields':
-            self._check_values()
+            if not self.action_values:
+                self._action_error('values')
+            self._check_lines()
             self._check_access(
                 self.values_model, [v.field for v in self.action_values])
         elif self.action in CATEGORY:
             self._check_access('party.party', ['categories'])
 
-    def _check_values(self):
-        if not self.action_values:
-            self._action_error('values')
+    def _check_lines(self):
         for number, value in enumerate(self.action_values, 1):
             value.check(number)
         names = {v.field for v in self.action_values}

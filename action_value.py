@@ -12,7 +12,7 @@ from trytond.report import Report
 from trytond.transaction import Transaction
 
 from . import clock
-from .acting import forbidden, settable
+from .acting import forbidden
 from .exceptions import ActionError, Failure
 from .field_value import VALUES, FieldValueMixin, value_states
 from .mail import message
@@ -119,16 +119,14 @@ class ActivityValue(
         return self.activity_action != 'set_fields' or not forbidden(
             Model, 'write', [path])
 
-    @fields.depends('model')
+    @fields.depends('model', 'activity_action')
     def get_targets(self):
         pool = Pool()
         Model = pool.get('ir.model')
         result = [(None, "")]
         if self._model:
-            names = {
-                f.model_name for f in map(
-                    self._model._fields.get, settable(
-                        self._model, {'many2one'}))}
+            fields = map(self._model._fields.get, self._offered())
+            names = {f.model_name for f in fields if f._type == 'many2one'}
             result += sorted(
                 ((n, Model.get_name(n)) for n in names), key=lambda t: t[1])
         return result

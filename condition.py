@@ -20,9 +20,12 @@ NAMES = {'self', 'context', 'current_date'}
 class Scopes(dict):
     "The scopes of access of records, shared by those of equal context"
 
-    def get(self, record):
-        "Return the AccessScope in which the record is read"
-        context = record.marketing_access_context
+    def get(self, record, context=None):
+        """Return the AccessScope in which the record is read
+
+        context -- another one than that in which it can be read
+        """
+        context = context or record.marketing_access_context
         key = repr(sorted(context.items()))
         if key not in self:
             self[key] = AccessScope(context)

@@ -31,6 +31,10 @@ class ActionError(ValidationError):
     pass
 
 
+class WebhookError(ValidationError):
+    pass
+
+
 class ScenarioRunningError(AccessError):
     pass
 

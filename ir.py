@@ -13,6 +13,7 @@ from trytond.pyson import Eval
 from trytond.tools.domain_inversion import is_leaf
 from trytond.transaction import Transaction
 
+from .mixin import MarketingCreatableMixin
 from .sql_expression import Unqualified
 
 
@@ -56,6 +57,18 @@ class ViewTreeState(metaclass=PoolMeta):
                         parent = parent[-1]
                     nodes = json.dumps(Activity.expanded_paths(parent))
         return nodes, selected
+
+
+class Note(MarketingCreatableMixin, metaclass=PoolMeta):
+    __name__ = 'ir.note'
+
+    @classmethod
+    def marketing_new(cls, record):
+        return cls(resource=record, unread=True)
+
+    @classmethod
+    def marketing_create_fields(cls):
+        return ['message']
 
 
 class Email(metaclass=PoolMeta):

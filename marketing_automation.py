@@ -499,6 +499,11 @@ class Activity(
         return {None, 'send_email'}
 
     @classmethod
+    def calling_actions(cls):
+        "Return the actions that only put requests into the outbox"
+        return set()
+
+    @classmethod
     def sending_actions(cls):
         "Return the actions that send e-mails"
         return {'send_email'}

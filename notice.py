@@ -15,6 +15,7 @@ from trytond.pool import Pool
 from trytond.transaction import Transaction
 
 from . import clock
+from .acting import readable
 
 # Of the rates; those of fewer e-mails say nothing
 DAYS = 30
@@ -180,10 +181,10 @@ class Notice(ModelSQL):
         pool = Pool()
         Notification = pool.get('res.notification')
         notifications = []
-        for user, language, readable in cls._users(notices):
+        for user, language, visible in cls._users(notices):
             with Transaction().set_context(language=language):
                 for scenario, kind, number in notices:
-                    if scenario.id in readable:
+                    if scenario.id in visible:
                         notifications.append(cls._notification(
                                 user, scenario, kind, number))
         Notification.save(notifications)
@@ -200,13 +201,9 @@ class Notice(ModelSQL):
         if not (ids and group):
             return
         for user in User.search([('groups', '=', group.id)]):
-            with Transaction().set_user(user.id):
-                context = User.get_preferences(context_only=True)
-                with Transaction().set_context(context, _check_access=True):
-                    readable = {s.id for s in Scenario.search([
-                                ('id', 'in', ids)])}
             yield (
-                user, user.language.code if user.language else None, readable)
+                user, user.language.code if user.language else None,
+                readable(user, Scenario, ids))
 
     @classmethod
     def _notification(cls, user, scenario, kind, number):

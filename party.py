@@ -116,6 +116,11 @@ class Party(MarketingAutomationMixin, metaclass=PoolMeta):
         own = {'marketing_tracking_refused', 'marketing_unsubscribed'}
         return [n for n in super().marketing_settable(types) if n not in own]
 
+    @classmethod
+    def marketing_unsubscribe(cls, parties):
+        "Send no e-mail of any scenario to the parties any more"
+        cls.write(parties, {'marketing_unsubscribed': True})
+
     def marketing_traces(self):
         """Return {model: domain} of what tells something of the party
 

@@ -209,7 +209,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
     # Reasons to skip that may have gone
     passing_reasons = [
         'condition', 'duplicate', 'inactive', 'late', 'no_address',
-        'no_party', 'suppressed', 'unsubscribed']
+        'no_party', 'no_user', 'suppressed', 'unsubscribed']
 
     record = fields.Many2One(
         'marketing.automation.record', "Record",
@@ -267,9 +267,11 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('address', "Invalid E-mail Address"),
             ('template', "Template Error"),
             ('refused', "Refused by the Mail Server"),
+            ('no_user', "Nobody to Notify"),
             ('access', "Access Denied"),
             ('readonly', "Field Can Not Be Changed"),
             ('change', "Change Refused"),
+            ('webhook', "Refused by the Webhook"),
             ('expired', "Tried Too Long"),
             ('worker', "Too Much for the System"),
             ('error', "Error"),

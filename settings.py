@@ -94,6 +94,27 @@ def smtp_final_timeout():
     return min(FINAL_TIMEOUT, lease() * 2 / 3)
 
 
+def webhook_hosts():
+    "Return the hosts that webhooks may call although they are inside"
+    hosts = config.get(SECTION, 'automation_webhook_hosts') or ''
+    return set(hosts.lower().replace(',', ' ').split())
+
+
+def webhook_timeout():
+    """Return after how many seconds a webhook is given up until the next try
+
+    It ends before the lease does, or it would be called twice.
+    """
+    timeout = config.getint(SECTION, 'automation_webhook_timeout', default=10)
+    return min(max(1, timeout), lease() / 4)
+
+
+def webhook_sessions():
+    "Return how many webhooks at most a drain calls at once"
+    return max(1, config.getint(
+            SECTION, 'automation_webhook_sessions', default=8))
+
+
 def slice_time():
     "Return for how many seconds messages of a claimed slice may be sent"
     return lease() / 4

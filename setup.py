@@ -22,7 +22,7 @@ DATA = [
 TEST_DATA = ['**/*']
 
 # Folders of Python files that register no model
-FOLDERS = ['delivery', 'mail', 'template', 'tests', 'tests.system']
+FOLDERS = ['delivery', 'mail', 'outgoing', 'template', 'tests', 'tests.system']
 
 root = Path(__file__).resolve().parent
 config = ConfigParser()
@@ -107,6 +107,7 @@ setup(
         'inscriptis >= 2.5',
         'lxml',
         'mrml',
+        'urllib3 >= 2.2',
         'werkzeug',
         'zstandard',
         ],

@@ -17,7 +17,7 @@ from trytond.transaction import Transaction
 from . import clock, entry
 from .audience import Audience
 from .delivery.claim import Backlog
-from .delivery.slice import make_slice
+from .delivery.kind import make_slice
 from .mail.smtp import Result
 from .transaction import commit, look, rehearse, retry
 

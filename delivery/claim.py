@@ -3,6 +3,8 @@
 # terms.
 """What is due, and who takes it"""
 import datetime as dt
+import math
+import time
 
 from sql import Literal, Null
 from sql.conditionals import Case, Coalesce
@@ -29,6 +31,7 @@ class Backlog:
     def __init__(self, until=None, ids=None):
         self.until = until
         self.ids_ = ids
+        self._resting = {}  # activity: until when others go first
 
     @property
     def is_open(self):
@@ -55,9 +58,22 @@ class Backlog:
         longest first.
         """
         longest = {}
+        now = time.monotonic()
         for scenario, *due in self._due():
-            longest.setdefault(scenario, due)
+            if self._resting.get(due[0], 0) <= now:
+                longest.setdefault(scenario, due)
         return [(id_, sends) for id_, sends, _ in longest.values()]
+
+    def rest(self, activity, seconds):
+        "Let other activities go first for the seconds"
+        self._resting[activity] = time.monotonic() + seconds
+
+    def wake(self):
+        "Let go on what does not rest for ever, and return if there was any"
+        waiting = [a for a, t in self._resting.items() if t != math.inf]
+        for activity in waiting:
+            del self._resting[activity]
+        return bool(waiting)
 
     def _due(self):
         "Return (scenario, activity, sends, oldest) sorted by the oldest"

@@ -14,8 +14,8 @@ from .. import schedule, settings
 from ..mail.smtp import Relay
 from ..transaction import commit, look
 from .claim import Backlog
+from .kind import make_slice
 from .result import store
-from .slice import make_slice
 
 logger = logging.getLogger(__name__)
 QUEUE = 'marketing_automation'
@@ -132,6 +132,8 @@ class _Drain:
         "Remember what the slice has learned of the limits and the server"
         pool = Pool()
         Throttle = pool.get('marketing.automation.throttle')
+        if slice_.rest:
+            self.backlog.rest(slice_.activity, slice_.rest)
         if slice_.postponed:
             self.is_limited = True
             if slice_.postponed > slice_.used:
@@ -144,6 +146,8 @@ class _Drain:
 
     def _wait(self):
         "Wait for the minute for which the limits leave room, if there is any"
+        if self.backlog.wake():
+            return True
         if not self.is_limited:
             return False
         if not self.backlog.is_open:

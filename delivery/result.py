@@ -146,9 +146,7 @@ class Recorder:
 
     @staticmethod
     def _allowed(cursor, ids):
-        cursor.execute(*allowed(
-                lambda id_: fields.SQL_OPERATORS['in'](id_, ids)))
-        return {id_ for id_, in cursor}
+        return allowed_ids(ids, cursor)
 
     def failed(self, message, result):
         "Store when it is tried again, or why it is not"
@@ -161,12 +159,15 @@ class Recorder:
         record_activity = RecordActivity(id_)
         values = (
             {'state': 'failed', 'reason': 'refused'}
-            if result.kind == 'permanent' else _again(record_activity))
+            if result.kind == 'permanent' else again(record_activity))
         store({id_: {**values, 'detail': str(result)}})
 
 
-def _again(record_activity):
-    "Return the values of a row that is to be tried again, if not for too long"
+def again(record_activity, after=0):
+    """Return the values of a row to try again, or that it was for too long
+
+    after -- how many seconds to wait at least
+    """
     now = clock.now().replace(microsecond=0)
     since = record_activity.tried_since or now
     attempts = (record_activity.attempts or 0) + 1
@@ -174,7 +175,9 @@ def _again(record_activity):
         return {'state': 'failed', 'reason': 'expired'}
     return {
         'reason': 'retry',
-        'at': now + schedule.back_off(attempts),
+        'at': now + max(
+            schedule.back_off(attempts),
+            dt.timedelta(seconds=min(after, schedule.BACK_OFF_MAX))),
         'attempts': attempts,
         'tried_since': since,
         }
@@ -198,6 +201,14 @@ def _delivered_query():
                 table.claims],
             ['delivered', NOW, LINKS, None, None, 0],
             where=table.id == ID, returning=returning))
+
+
+def allowed_ids(ids, cursor=None):
+    "Return the set of the ids that are neither stopped nor blocked"
+    cursor = cursor or Transaction().connection.cursor()
+    cursor.execute(*allowed(
+            lambda id_: fields.SQL_OPERATORS['in'](id_, ids)))
+    return {id_ for id_, in cursor}
 
 
 def allowed(clause):

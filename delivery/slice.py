@@ -17,25 +17,9 @@ from ..exceptions import Failure, Skip
 from ..mail.message import Outbox
 from ..mixin import own_company, party_of
 from ..transaction import commit, look
-from .claim import SUSPECT
-from .result import DONE, RELEASED, Catch, Recorder, allowed, store
+from .result import DONE, RELEASED, Catch, Recorder, allowed_ids, store
 
 logger = logging.getLogger(__name__)
-
-
-def make_slice(activity, rows, relay):
-    "Return the slice to work on for what Backlog.claim returns"
-    return look(_make, activity, rows, relay)
-
-
-def _make(activity, rows, relay):
-    pool = Pool()
-    Activity = pool.get('marketing.automation.activity')
-    if any(claims > SUSPECT + 1 for _, claims in rows.values()):
-        return DeadlySlice(activity, rows)
-    if Activity(activity).action in Activity.mail_actions():
-        return MailSlice(activity, rows, relay)
-    return ActionSlice(activity, rows)
 
 
 class Slice:
@@ -44,7 +28,9 @@ class Slice:
     used -- how many e-mails count for the limit of the minute
     postponed -- how many rows have to wait for another minute
     sent -- ids of what the mail server has taken
+    rest -- seconds for which other activities go first
     """
+    rest = 0
 
     def __init__(self, activity, rows):
         self.activity = activity
@@ -97,6 +83,38 @@ class Slice:
 
     def _catch(self, id_):
         return Catch(self.results, id_)
+
+    def _contexts(self):
+        "Yield the contexts in which records are read with their ids"
+        for company, ids in self._companies():
+            with reading({'company': company}):
+                languages = self._group(ids, _language)
+            for language, ids in languages:
+                yield {'company': company, 'language': language}, ids
+
+    def _companies(self):
+        "Return the ids grouped by company"
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        scenario = Activity(self.activity).scenario
+        default = scenario.sending_company
+        if 'company' not in pool.get(scenario.model)._fields:
+            return [(default, list(self.states))]
+        return self._group(
+            list(self.states),
+            lambda record: own_company(record.record) or default)
+
+    def _group(self, ids, key):
+        "Return the ids grouped by the key of their records"
+        pool = Pool()
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        groups = defaultdict(list)
+        for record_activity in RecordActivity.browse(ids):
+            value = None
+            with self._catch(record_activity.id):
+                value = key(record_activity.record)
+            groups[value].append(record_activity.id)
+        return list(groups.items())
 
     def _file(self):
         "Store all that has not been stored yet"
@@ -359,7 +377,7 @@ class ActionSlice(Slice):
         pool = Pool()
         Activity = pool.get('marketing.automation.activity')
         RecordActivity = pool.get('marketing.automation.record.activity')
-        if not self._is_allowed(id_):
+        if not allowed_ids([id_]):
             store({id_: RELEASED})
             return
         facts = RecordActivity.facts(Activity(self.activity), [id_])
@@ -370,12 +388,6 @@ class ActionSlice(Slice):
             activity.execute(record_activity)
         self.finished = [id_]
         self._file()
-
-    @staticmethod
-    def _is_allowed(id_):
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*allowed(lambda column: column == id_))
-        return bool(cursor.fetchone())
 
 
 def _language(record):

@@ -90,6 +90,18 @@ class ActionTestCase(DatabaseTestCase):
         record.delete(record.search([('id', '=', record.id)]))
         Transaction().commit()
 
+    def sale(self, **values):
+        Company = Pool().get('company.company')
+        companies = Company.search([], limit=1)
+        if not companies:
+            currency = create('currency.currency',
+                name="Euro", code='EUR', symbol="€")
+            companies = [create('company.company',
+                    party=create_party("Company").id, currency=currency.id)]
+        return create('sale.sale',
+            company=companies[0].id, party=create_party("Zoë").id,
+            currency=companies[0].currency.id, **values)
+
     def drain(self, row):
         "Return what has become of the row"
         delivery.drain(dt.datetime.now())
@@ -154,7 +166,7 @@ class SetFieldsTestCase(ActionTestCase):
 
     def test_party(self):
         "Test the fields of the party of a sale are set"
-        sale = self._sale()
+        sale = self.sale()
         row = self.row(sale, values_of='party', **set_fields(
                 ('name', 'to', {'text': "Customer ${record.id}"})))
 
@@ -179,7 +191,7 @@ class SetFieldsTestCase(ActionTestCase):
         Sale = Pool().get('sale.sale')
         self.assertEqual(Activity.value_fields('set_fields', Sale), [])
         with self.assertRaisesRegex(ValidationError, "allowed options"):
-            self.row(self._sale(), **set_fields(
+            self.row(self.sale(), **set_fields(
                     ('reference', 'to', {'text': "X"})))
 
     def test_denied(self):
@@ -230,7 +242,7 @@ class SetFieldsTestCase(ActionTestCase):
                 ('draft', ('done', None)),
                 ('quotation', ('failed', 'readonly'))]:
             with self.subTest(state=state):
-                sale = self._sale(state=state)
+                sale = self.sale(state=state)
                 row = self.row(sale, **set_fields(
                         ('description', 'to', {'text': "Sale"})))
                 self.assertEqual(self.drain(row)[:2], expected)
@@ -241,7 +253,7 @@ class SetFieldsTestCase(ActionTestCase):
         self.grant('sale.sale', ModelData.get_id(
                 'marketing.group_marketing'))
         other = create('party.address', party=create_party("Other").id)
-        row = self.row(self._sale(), **set_fields(
+        row = self.row(self.sale(), **set_fields(
                 ('invoice_address', 'to', {'record': str(other)})))
         state, reason, detail = self.drain(row)
         self.assertEqual((state, reason), ('failed', 'change'))
@@ -304,18 +316,6 @@ class SetFieldsTestCase(ActionTestCase):
         self.assertEqual(self.drain(row)[0], 'done')
         self.assertEqual(RecordActivity(row.id).record.record.name, "Zoë!")
 
-    def _sale(self, **values):
-        Company = Pool().get('company.company')
-        companies = Company.search([], limit=1)
-        if not companies:
-            currency = create('currency.currency',
-                name="Euro", code='EUR', symbol="€")
-            companies = [create('company.company',
-                    party=create_party("Company").id, currency=currency.id)]
-        return create('sale.sale',
-            company=companies[0].id, party=create_party("Zoë").id,
-            currency=companies[0].currency.id, **values)
-
 
 class CategoryTestCase(ActionTestCase):
     "Test categories that are added and removed"
@@ -351,4 +351,4 @@ class CategoryTestCase(ActionTestCase):
                 category=category.id)
 
 
-del DatabaseTestCase, ActionTestCase
+del DatabaseTestCase

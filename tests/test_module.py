@@ -94,7 +94,9 @@ class MarketingAutomationTestCase(
         ModuleTestCase):
     "Test Marketing Automation module"
     module = MODULE
-    extras = ['company', 'inbound_email', 'sale', 'web_shortener']
+    extras = [
+        'company', 'inbound_email', 'sale', 'sale_opportunity',
+        'web_shortener']
 
     def _models(self, *classes):
         for name, Model in Pool().iterobject():
