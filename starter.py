@@ -142,15 +142,18 @@ class Activity(metaclass=PoolMeta):
     def get_email_starter(self, name):
         return None
 
-    @fields.depends(
-        'email_starter', 'email_template', methods=['use_starter'])
+    @fields.depends('email_template', methods=['_take_starter'])
     def on_change_email_starter(self):
         if not (self.email_template or '').strip():
-            self.use_starter()
+            self._take_starter()
 
-    @ModelView.button_change(
-        'email_starter', 'parent', methods=['_on_change_preview'])
+    @ModelView.button_change(methods=['_take_starter'])
     def use_starter(self):
+        self._take_starter()
+
+    @fields.depends(
+        'email_starter', 'parent', methods=['_on_change_preview'])
+    def _take_starter(self):
         "Take title and template of the starter"
         pool = Pool()
         Starter = pool.get('marketing.automation.email.starter')

@@ -30,7 +30,7 @@ class Demo:
         self.processes = processes
         self.has_web_client = has_web_client
         # Only who is at this machine can log in
-        self.passwords = {'admin': 'admin', 'marketing': 'marketing'}
+        self.passwords = {n: n for n in ['admin', 'sales', 'marketing']}
 
     # What is there before
 
@@ -68,13 +68,15 @@ class Demo:
         with step(f"Company with {database.PARTIES} parties "
                 f"and {sum(database.SALES.values())} sales"):
             database.load()
-            company = database.set_up(self.passwords['marketing'])
+            company = database.set_up(self.passwords)
             database.Shop(company).fill()
         with step(f"{len(scenarios.PLANS)} scenarios in English, German, "
-                "French and Spanish"):
-            with database.marketing():
-                for plan in scenarios.PLANS:
+                "French and Spanish, and one to be tried and run"):
+            for plan in scenarios.PLANS:
+                with database.session(plan.owner):
                     scenarios.create(plan)
+            with database.session('marketing'):
+                scenarios.prepare()
 
     # The main job
 
@@ -149,7 +151,7 @@ class Demo:
     def report(self):
         "Print what has happened and return if it is all true"
         from . import check, database, inbox
-        with database.marketing():
+        with database.session('sales'):
             say(*check.table(), '')
         with database.transaction():
             result = check.Check(self.readers, self.processes)

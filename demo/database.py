@@ -26,6 +26,12 @@ SALES = {
     'cancelled': 8,
     }
 SLICE = 80
+MARKETING = 'marketing.group_marketing'
+# {login: (name, groups)} besides the administrator
+USERS = {
+    'marketing': ("Giulia Moretti", [MARKETING]),
+    'sales': ("Paolo Sartori", [MARKETING, 'sale.group_sale']),
+    }
 
 
 @contextmanager
@@ -38,12 +44,12 @@ def transaction(user=0, **context):
 
 
 @contextmanager
-def marketing():
-    "Transaction of the marketing user, with the access this user has"
+def session(login):
+    "Transaction of the user, with the access this user has"
     with transaction():
         pool = Pool()
         User = pool.get('res.user')
-        user, = User.search([('login', '=', 'marketing')])
+        user, = User.search([('login', '=', login)])
         with Transaction().set_user(user.id):
             context = User.get_preferences(context_only=True)
     with transaction(user.id, **context, _check_access=True) as t:
@@ -58,14 +64,17 @@ def load():
     Pool(DATABASE).init()
 
 
-def set_up(password):
-    "Create company and users"
+def set_up(passwords):
+    """Create company and users
+
+    passwords -- dictionary by login
+    """
     with transaction():
         company = _create_company()
         _number_sales()
         _hurry_crons()
         _skip_wizards()
-        _create_users(company, password)
+        _create_users(company, passwords)
         return company.id
 
 
@@ -122,7 +131,7 @@ def _skip_wizards():
     Item.write(Item.search([]), {'state': 'done'})
 
 
-def _create_users(company, password):
+def _create_users(company, passwords):
     pool = Pool()
     ModelData = pool.get('ir.model.data')
     User = pool.get('res.user')
@@ -133,14 +142,12 @@ def _create_users(company, password):
     User.write(User.search([('login', '=', 'admin')]), values)
     User.create([{
                 **values,
-                'name': "Giulia Moretti",
-                'login': 'marketing',
-                'password': password,
-                'groups': [('add', [
-                            ModelData.get_id('marketing.group_marketing'),
-                            ModelData.get_id('sale.group_sale'),
-                            ])],
-                }])
+                'name': name,
+                'login': login,
+                'email': f'{login}@meridian.example.com',
+                'password': passwords[login],
+                'groups': [('add', [ModelData.get_id(g) for g in groups])],
+                } for login, (name, groups) in USERS.items()])
 
 
 def accept_quotations():

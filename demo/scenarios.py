@@ -25,8 +25,10 @@ SHOP = 'https://shop.example.com/[[lang]]/'
 folder = Path(__file__).resolve().parent
 _slot = re.compile(r'\[\[([\w.]+)\]\]')
 
+# owner: login of who creates it
 # audience: function that returns the values that say who enters
-Plan = namedtuple('Plan', ['name', 'model', 'audience', 'who', 'steps'])
+Plan = namedtuple(
+    'Plan', ['name', 'owner', 'model', 'audience', 'who', 'steps'])
 # key: section of the texts; on: event of the parent; page: of the shop
 Step = namedtuple('Step', [
         'key', 'name', 'template', 'colour', 'page', 'on', 'delay',
@@ -64,7 +66,8 @@ def _buyers():
         }
 
 
-WELCOME = Plan("Welcome to the club", 'party.party', _club, 'record', [
+WELCOME = Plan(
+    "Welcome to the club", 'marketing', 'party.party', _club, 'record', [
         Step('welcome', "Welcome", 'welcome.html', RED, 'coffees', steps=[
                 Step('guide', "Brewing guide", 'guide.html', GREEN, 'film',
                     'email_opened', dt.timedelta(days=1), steps=[
@@ -79,7 +82,8 @@ WELCOME = Plan("Welcome to the club", 'party.party', _club, 'record', [
                 ]),
         ])
 QUOTATION = Plan(
-    "Follow-up of quotations", 'sale.sale', _quotations, 'record.party', [
+    "Follow-up of quotations", 'sales', 'sale.sale', _quotations,
+    'record.party', [
         Step('quotation', "Your quotation", 'quotation.mjml', GREEN,
             'quotation/${record.number}', condition=_is_open, steps=[
                 Step('help', "May I help?", 'letter.mjml', BROWN, 'call',
@@ -99,7 +103,7 @@ QUOTATION = Plan(
                 ]),
         ])
 PURCHASE = Plan(
-    "After the purchase", 'sale.sale', _buyers, 'record.party', [
+    "After the purchase", 'sales', 'sale.sale', _buyers, 'record.party', [
         Step('thanks', "How was it?", 'rating.mjml', ORANGE, '', steps=[
                 Step('recommend', "Recommend us", 'letter.mjml', GREEN,
                     'friends', 'email_clicked'),
@@ -179,6 +183,51 @@ def create(plan):
     activities = _create_activities(plan, plan.steps, scenario)
     Scenario.run([scenario])
     return activities
+
+
+def prepare():
+    "Create a scenario to be tried and run, with e-mails of the starters"
+    pool = Pool()
+    Country = pool.get('country.country')
+    Scenario = pool.get('marketing.automation.scenario')
+    germany, = Country.search([('code', '=', 'DE')])
+    scenario, = Scenario.create([{
+                'name': "Tasting in Germany",
+                'model': 'party.party',
+                'unsubscribable': True,
+                'window_days': [str(d) for d in range(5)],
+                'window_from': dt.time(9),
+                'window_to': dt.time(18),
+                **_criterion('marketing_country', 'is', country=germany.id),
+                }])
+    invitation = _start(scenario, "Invitation", 'invitation.html')
+    _start(
+        invitation, "Reminder", 'letter.html', on='email_opened_not',
+        delay=dt.timedelta(days=3))
+
+
+def _start(parent, name, file, **values):
+    "Create an activity whose e-mail starts from the file"
+    pool = Pool()
+    Activity = pool.get('marketing.automation.activity')
+    Starter = pool.get('marketing.automation.email.starter')
+    starter, = Starter.search([('file', '=', file)])
+
+    def email():
+        title, template = starter.texts('party.party')
+        return {'email_title': title, 'email_template': template}
+
+    activity, = Activity.create([{
+                'name': name,
+                'parent': str(parent),
+                'action': 'send_email',
+                **email(),
+                **values,
+                }])
+    for language in LANGUAGES:
+        with Transaction().set_context(language=language):
+            Activity.write([Activity(activity.id)], email())
+    return activity
 
 
 def _create_activities(plan, steps, parent):
