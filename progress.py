@@ -175,6 +175,10 @@ class Scenario(EmailResults, metaclass=PoolMeta):
         return super().view_attributes() + [
             ('/tree/field[@name="failed_count"]', 'visual',
                 If(Eval('failed_count', 0) > 0, 'warning', '')),
+            # Nothing has come of it yet
+            ('/form//group[@id="numbers"]', 'states', {
+                    'invisible': Eval('state') == 'draft',
+                    }),
             ]
 
     @classmethod

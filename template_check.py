@@ -124,9 +124,6 @@ class Activity(metaclass=PoolMeta):
         if is_mjml(source):
             if problem := _mjml(source):
                 self._template_error('email_template', problem)
-        elif '<body' not in source.lower():
-            self._template_error('email_template', gettext(
-                    'marketing_automation.msg_template_body'))
         for match in _href.finditer(source):
             if not is_http(unescape(match[2]).strip()):
                 self._template_error('email_template', gettext(

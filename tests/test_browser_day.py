@@ -177,6 +177,7 @@ class DayTestCase(BrowserTestCase):
         self.settle(page)
         self.press(
             page, self._button(dialog, "Add"), lambda: not dialog.count())
+        row.locator('.expander:visible').click()
         page.locator('tr:visible', has_text=f"“{REMINDER}”").wait_for()
         self.shoot(page, 'tree')
 
@@ -198,7 +199,7 @@ class DayTestCase(BrowserTestCase):
             lambda: self.smtp.messages)
         self._close(page, wizard)
         self.shoot(page, 'tried')
-        self._button(dialog, "Cancel").click()
+        dialog.get_by_role('button', name="Apply Changes").click()
         page.locator('.modal-backdrop').wait_for(state='detached')
         self._rehearse(page)
 
