@@ -129,6 +129,8 @@ class Activity(metaclass=PoolMeta):
             [(done, self.record_count)],
             [('opened', self.email_opened or None),
                 ('clicked', self.email_clicked or None)],
+            [('unsubscribed', self.unsubscribed or None),
+                ('skipped', self.skipped_count or None)],
             [('waiting', self.waiting_count or None),
                 ('failed', self.failed_count or None)])
 

@@ -278,7 +278,8 @@ class DayTestCase(BrowserTestCase):
         self._tab(page, "Picture")
         page.wait_for_function(DRAWN)
         self.shoot(page, 'picture_run')
-        page.get_by_role('button', name="Records").first.click()
+        page.locator('a:visible, button:visible', has_text="Records"
+            ).last.click()
         self.settle(page)
         self.open_row(page, "Zoë")
         for text in ["Sent: Come to us, Zoë", "Opened.", "Clicked:"]:
