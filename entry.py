@@ -59,11 +59,15 @@ def enter_running(scenarios=None, ids=None):
             commit(_report, scenario, error)
 
 
-def enter(scenarios):
-    "Enter the new records of the scenarios in the current transaction"
+def enter(scenarios, ids=None):
+    """Enter the new records of the scenarios in the current transaction
+
+    ids -- of the only records
+    """
     for scenario in scenarios:
-        _enter(scenario.id, _call)
-        _report(scenario.id)
+        _enter(scenario.id, _call, ids)
+        if ids is None:
+            _report(scenario.id)
 
 
 def _enter(scenario, call, ids=None):

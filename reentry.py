@@ -11,7 +11,7 @@ import datetime as dt
 from sql import Literal, Null
 from sql.aggregate import Max
 from sql.conditionals import Coalesce
-from sql.operators import Exists
+from sql.operators import Exists, Or
 
 from trytond.i18n import gettext
 from trytond.model import fields
@@ -95,17 +95,18 @@ class Scenario(metaclass=PoolMeta):
     def keeping_out(self, record):
         clause = super().keeping_out(record)
         if self.reentry in {'left', 'pause'}:
-            clause &= (
-                (record.blocked == Literal(True))
-                | getattr(self, f'_keeping_out_{self.reentry}')(record)
-                | _is_waiting(record))
+            clause &= Or(self.obstacles(record).values())
         return clause
 
-    def _keeping_out_left(self, record):
-        return record.left_at == Null
-
-    def _keeping_out_pause(self, record):
-        return record.create_date > self.pause_start(clock.now())
+    def obstacles(self, record):
+        "Return {name: clause} of the passes after which none begins"
+        clauses = {'blocked': record.blocked == Literal(True)}
+        if self.reentry == 'left':
+            clauses['left'] = record.left_at == Null
+        elif self.reentry == 'pause':
+            clauses['pause'] = (
+                record.create_date > self.pause_start(clock.now()))
+        return {**clauses, 'waiting': _is_waiting(record)}
 
     def pause_start(self, now):
         "Return when a pause begins that ends now"
@@ -156,7 +157,7 @@ def _is_waiting(record):
             where=(step.record == record.id)
             & step.state.in_(RecordActivity.pending)
             # The published module lets rows wait for events for ever
-            & (step.at != Null)))
+            & ((step.at != Null) | (step.reason != Null))))
 
 
 class Record(metaclass=PoolMeta):

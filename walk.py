@@ -41,6 +41,14 @@ class Stage:
             yield message, Result('sent')
 
 
+def do_step(row, activity):
+    "Do the id of a step as a worker does and return its slice"
+    slice_ = make_slice(
+        activity, Backlog(ids=[row]).claim(activity, 1), Stage())
+    slice_.work()
+    return slice_
+
+
 class Walk:
     """The way of a record of a model through a scenario
 
@@ -200,9 +208,7 @@ class Walk:
         self._do(self._execute, row.id, row.activity.id)
 
     def _execute(self, row, activity):
-        slice_ = make_slice(
-            activity, Backlog(ids=[row]).claim(activity, 1), Stage())
-        slice_.work()
+        slice_ = do_step(row, activity)
         if outbox := getattr(slice_, 'outbox', None):
             for draft in outbox.drafts:
                 self.sent[activity] = Sent(
