@@ -30,6 +30,8 @@ class Cron(metaclass=PoolMeta):
                     "Do Marketing Activities"),
                 ('marketing.automation.notice|send',
                     "Notify the Users of Marketing"),
+                ('marketing.automation.cap|clean',
+                    "Forget the E-mails of Parties"),
                 ('marketing.automation.throttle|clean',
                     "Forget Used Marketing Limits"),
                 ('marketing.automation.hit|clean',

@@ -208,8 +208,8 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
     pending = ['waiting', 'delivered']
     # Reasons to skip that may have gone
     passing_reasons = [
-        'condition', 'duplicate', 'inactive', 'late', 'no_address',
-        'no_party', 'no_user', 'suppressed', 'unsubscribed']
+        'cap', 'condition', 'duplicate', 'guard', 'inactive', 'late',
+        'no_address', 'no_party', 'no_user', 'suppressed', 'unsubscribed']
 
     record = fields.Many2One(
         'marketing.automation.record', "Record",
@@ -248,6 +248,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('retry', "Temporary Failure"),
             ('limit', "Sending Limit"),
             ('window', "Outside Sending Hours"),
+            ('cap', "Frequency Cap"),
             ('date', "Date Not Known"),
             ('test', "Waits for the Winner"),
             ('condition', "Condition Not Fulfilled"),
@@ -260,6 +261,7 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             ('duplicate', "Same Address"),
             ('inactive', "Party Deactivated"),
             ('late', "Too Late"),
+            ('guard', "Held Back"),
             ('event', "Event Happened"),
             ('left', "Left the Scenario"),
             ('goal', "Goal Reached"),
@@ -385,8 +387,13 @@ class RecordActivity(ActivityActionMixin, Workflow, ModelSQL, ModelView):
             name = 'waiting_event'
         return gettext(
             f'marketing_automation.msg_explanation_{name}',
-            detail=self.detail or '',
+            detail=self.explained_detail or '',
             attempts=self.attempts or 0)
+
+    @property
+    def explained_detail(self):
+        "The detail as people read it"
+        return self.detail
 
     @classmethod
     def process(cls):

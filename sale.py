@@ -8,12 +8,43 @@ from sql import Literal
 from sql.aggregate import Count, Max, Sum
 from sql.conditionals import Coalesce
 
+from trytond.i18n import gettext
 from trytond.model import fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
 from .mixin import MarketingAutomationMixin
+
+
+class Scenario(metaclass=PoolMeta):
+    __name__ = 'marketing.automation.scenario'
+
+    @classmethod
+    def guards(cls, model):
+        guards = super().guards(model)
+        if model == 'sale.sale':
+            for name in ['cancelled', 'returned']:
+                guards[f'sale_{name}'] = (
+                    gettext(f'marketing_automation.msg_guard_sale_{name}'),
+                    getattr(cls, f'guard_sale_{name}'))
+        return guards
+
+    @classmethod
+    def guard_sale_cancelled(cls, sales):
+        return {s.id for s in sales if s.state == 'cancelled'}
+
+    @classmethod
+    def guard_sale_returned(cls, sales):
+        pool = Pool()
+        Sale = pool.get('sale.sale')
+        returns = Sale.search([
+                ('origin', 'in', list(map(str, sales))),
+                ('state', 'in', ['confirmed', 'processing', 'done']),
+                ], order=[])
+        return {
+            r.origin.id for r in returns
+            if any((line.quantity or 0) < 0 for line in r.lines)}
 
 
 class Sale(MarketingAutomationMixin, metaclass=PoolMeta):

@@ -9,7 +9,7 @@ from sql.functions import AtTimeZone, DateTrunc, Function, Lower
 
 from trytond import backend
 
-__all__ = ['SetConfig', 'Unqualified', 'first_day', 'random_uuid']
+__all__ = ['Excluded', 'SetConfig', 'Unqualified', 'first_day', 'random_uuid']
 # How SQLite finds the first day of a period
 _first_day = {
     'day': [],
@@ -32,6 +32,25 @@ class Unqualified(Expression):
 
     def __str__(self):
         return self.column.column_name
+
+    @property
+    def params(self):
+        return ()
+
+
+class Excluded(Expression):
+    """The value of the column that was to be inserted, after a conflict
+
+    PostgreSQL does not know it by the quoted name that python-sql gives it.
+    """
+    __slots__ = ('column',)
+
+    def __init__(self, column):
+        super().__init__()
+        self.column = column
+
+    def __str__(self):
+        return f'excluded.{self.column.column_name}'
 
     @property
     def params(self):

@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from trytond import backend
 from trytond.transaction import Transaction, TransactionError
 
-__all__ = ['commit', 'forget', 'is_rehearsal', 'look', 'rehearse', 'retry']
+__all__ = [
+    'commit', 'each', 'forget', 'is_rehearsal', 'look', 'rehearse', 'retry']
 
 logger = logging.getLogger(__name__)
 # How often something is tried again: a restarted database is waited for
@@ -76,6 +77,15 @@ def commit(func, *args):
     return retry(_commit, func, *args)
 
 
+def each(func, *args):
+    """Call with each statement as a transaction of its own, if possible
+
+    PostgreSQL then lets a statement wait for others and see what they have
+    committed, instead of failing because it does not.
+    """
+    return retry(_each, func, *args)
+
+
 def look(func, *args):
     "Call in a transaction of its own that writes nothing"
     return retry(_look, func, *args)
@@ -101,6 +111,16 @@ def _commit(func, *args):
             except TransactionError as error:
                 transaction.rollback()
                 error.fix(extras)
+
+
+def _each(func, *args):
+    if is_rehearsal():
+        return _inline(func, *args)
+    with Transaction().new_transaction(
+            autocommit=backend.name == 'postgresql') as transaction:
+        result = func(*args)
+        transaction.commit()
+        return result
 
 
 def _look(func, *args):

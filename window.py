@@ -157,11 +157,16 @@ class RecordActivity(metaclass=PoolMeta):
             return window.opening(now, zone)
         return now
 
-    def _check_expiry(self, activity, at):
+    def worth_until(self, activity):
+        "Return until when the activity is worth it, None for ever"
         if activity.expiry:
-            due = self.due_since or self.at or at
-            if at > due + activity.expiry:
-                raise Skip('late')
+            due = self.due_since or self.at or clock.now()
+            return due + activity.expiry
+
+    def _check_expiry(self, activity, at):
+        until = self.worth_until(activity)
+        if until and at > until:
+            raise Skip('late')
 
 
 class Party(metaclass=PoolMeta):

@@ -16,7 +16,7 @@ from ..condition import Scopes
 from ..exceptions import Failure, Skip
 from ..mail.message import Outbox
 from ..mixin import own_company, party_of
-from ..transaction import commit, look
+from ..transaction import commit, each, look
 from .result import DONE, RELEASED, Catch, Recorder, allowed_ids, store
 
 logger = logging.getLogger(__name__)
@@ -143,6 +143,7 @@ class MailSlice(Slice):
         self.relay = relay
         self.until = time.monotonic() + settings.slice_time()
         self.outbox = None
+        self.is_capped = False
         self.links = {}
         self.queue = deque()  # drafts that are not messages yet
         self.under_way = {}  # id: message, until it has a result
@@ -197,6 +198,7 @@ class MailSlice(Slice):
                             activity, facts, outbox.scopes)
                         activity.execute(record_activity, outbox)
         self._leave_out_repeated(outbox)
+        self.is_capped = bool(Activity(self.activity).scenario.cap_rule)
         return outbox
 
     def _leave_out_repeated(self, outbox):
@@ -260,6 +262,7 @@ class MailSlice(Slice):
         if not self.queue:
             return
         self._keep_domain_limit()
+        self._keep_cap()
         error = None
         with Recorder() as recorder:
             self._hold_back(recorder)
@@ -343,6 +346,15 @@ class MailSlice(Slice):
             self.queue.remove(draft)
             self.results[draft.id] = Throttle.postponed()
         self.postponed = len(beyond)
+
+    def _keep_cap(self):
+        "Take a place for each of what is sent now, where they are limited"
+        pool = Pool()
+        Cap = pool.get('marketing.automation.cap')
+        if self.is_capped and self.queue:
+            beyond = each(Cap.beyond, self.activity, list(self.queue))
+            self.results.update(beyond)
+            self.queue = deque(d for d in self.queue if d.id not in beyond)
 
     def _release(self, drafts):
         for draft in drafts:

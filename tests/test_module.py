@@ -95,8 +95,8 @@ class MarketingAutomationTestCase(
     "Test Marketing Automation module"
     module = MODULE
     extras = [
-        'company', 'inbound_email', 'sale', 'sale_opportunity',
-        'web_shortener']
+        'account_invoice', 'company', 'inbound_email', 'sale',
+        'sale_complaint', 'sale_opportunity', 'web_shortener']
 
     def _models(self, *classes):
         for name, Model in Pool().iterobject():
