@@ -89,17 +89,15 @@ OPERATORS = {
     }
 
 
-class Criterion(FieldValueMixin, ModelSQL, ModelView):
-    __name__ = 'marketing.automation.criterion'
+class CriterionMixin(FieldValueMixin):
+    """What a record of the model of a scenario must fulfil
+
+    scenario -- the scenario to which it belongs
+    """
+    __slots__ = ()
     operators = OPERATORS
     values = [*VALUES, 'language', 'country', 'category']
 
-    scenario = fields.Many2One(
-        'marketing.automation.scenario', "Scenario",
-        required=True, ondelete='CASCADE')
-    purpose = fields.Char(
-        "Purpose", readonly=True,
-        help="What it decides about, empty for who enters.")
     operator = fields.Selection([
             (None, ""),
             ('is', "is"),
@@ -132,20 +130,10 @@ class Criterion(FieldValueMixin, ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls.__access__.add('scenario')
         cls.days.domain = ['OR',
             ('days', '=', None),
             [('days', '>', 0), ('days', '<=', MAX_DAYS)],
             ]
-
-    @classmethod
-    def default_purpose(cls):
-        return Transaction().context.get('marketing_purpose')
-
-    @fields.depends('scenario', '_parent_scenario.model')
-    def on_change_with_model(self, name=None):
-        scenario = getattr(self, 'scenario', None)
-        return scenario.model if scenario else self.default_model()
 
     def _offered(self):
         return self._model.marketing_criteria()
@@ -166,6 +154,31 @@ class Criterion(FieldValueMixin, ModelSQL, ModelView):
         if isinstance(value, dt.date) and self._field._type == 'timestamp':
             return self.scenario.start_of_day(value)
         return value
+
+
+class Criterion(CriterionMixin, ModelSQL, ModelView):
+    __name__ = 'marketing.automation.criterion'
+
+    scenario = fields.Many2One(
+        'marketing.automation.scenario', "Scenario",
+        required=True, ondelete='CASCADE')
+    purpose = fields.Char(
+        "Purpose", readonly=True,
+        help="What it decides about, empty for who enters.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.__access__.add('scenario')
+
+    @classmethod
+    def default_purpose(cls):
+        return Transaction().context.get('marketing_purpose')
+
+    @fields.depends('scenario', '_parent_scenario.model')
+    def on_change_with_model(self, name=None):
+        scenario = getattr(self, 'scenario', None)
+        return scenario.model if scenario else self.default_model()
 
     @classmethod
     def validate_fields(cls, criteria, field_names):

@@ -55,13 +55,16 @@ def most(activities, reactions=REACTIONS):
         return max((way for _, way in ways), key=Counter.total)
     return max((
             sum((way for a, way in ways if _follows(a, events)), Counter())
-            for events in reactions),
+            # Or a condition comes to be fulfilled
+            for events in [*reactions, {'fulfilled'}]),
         key=Counter.total)
 
 
 def _after(activity, emails):
     "Yield the (delay, number) of the activity itself and of the e-mails"
-    delay = activity.delay or dt.timedelta()
+    delay = dt.timedelta()
+    if not activity.is_by_date:
+        delay = activity.delay or delay
     own = Counter({dt.timedelta(): activity.action == 'send_email'})
     for after, count in (own + emails).items():
         yield delay + after, count
@@ -261,7 +264,8 @@ class Estimate(ModelView):
         if not self.is_tracked:
             rates = dict.fromkeys(rates, 0)
         if None not in rates.values():
-            return rates
+            # Nobody knows before how many waits come to be fulfilled
+            return {**rates, 'fulfilled': 0.5}
 
     @property
     def start(self):
@@ -358,6 +362,11 @@ class Estimate(ModelView):
             'marketing_automation.msg_estimate_basis',
             field=dict(self.get_date_fields()).get(self.date_field))
         yield gettext('marketing_automation.msg_estimate_basis_activities')
+        timings = {a.timing for a in self.scenario.all_activities}
+        if timings & {'date', 'anniversary'}:
+            yield gettext('marketing_automation.msg_estimate_dates')
+        if 'until' in timings:
+            yield gettext('marketing_automation.msg_estimate_waits')
         if not self.is_tracked:
             yield gettext('marketing_automation.msg_estimate_untracked')
         elif not self.rates:

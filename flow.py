@@ -18,7 +18,7 @@ from .marketing_automation import DELAY_UNITS
 
 NBSP = '\N{NO-BREAK SPACE}'
 # What has phrases of its own
-EVENTS = {'email_opened', 'email_clicked'}
+EVENTS = {'email_opened', 'email_clicked', 'fulfilled'}
 
 
 def number_lines(*lines):

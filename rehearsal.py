@@ -16,7 +16,7 @@ from .preview import FILENAME, binary, is_saved
 from .walk import MAX_WAIT, Walk
 
 # What a marketer can say, each with a number
-EVENTS = {'next', 'wait', 'opened', 'clicked', 'unsubscribed'}
+EVENTS = {'next', 'wait', 'opened', 'clicked', 'fulfilled', 'unsubscribed'}
 MAX_EVENTS = 200
 
 
@@ -106,6 +106,8 @@ class Rehearsal(ModelView):
     can_go_on = fields.Boolean("Can Go On", readonly=True)
     can_open = fields.Boolean("Can Open", readonly=True)
     can_click = fields.Boolean("Can Click", readonly=True)
+    awaiting = fields.Many2One(
+        'marketing.automation.activity', "Awaiting", readonly=True)
     can_unsubscribe = fields.Boolean("Can Unsubscribe", readonly=True)
 
     @classmethod
@@ -202,6 +204,7 @@ class Rehearsal(ModelView):
         self.can_go_on = any(s.at for s in walk.ahead)
         self.can_open = walk.can_be_opened(email)
         self.can_click = walk.can_be_clicked(email)
+        self.awaiting = next(iter(walk.awaiting), None)
         self.can_unsubscribe = bool(walk.sent) and not walk.is_blocked
         self._show_email(email, walk.sent.get(email))
 
@@ -247,6 +250,11 @@ class RehearsalWizard(Wizard):
                     'readonly': ~Eval('can_open', False),
                     }),
             Button(
+                "Condition Fulfilled", 'fulfilled',
+                states={
+                    'invisible': ~Eval('awaiting'),
+                    }),
+            Button(
                 "Wait", 'wait', 'tryton-history',
                 states={
                     'readonly': (
@@ -262,6 +270,7 @@ class RehearsalWizard(Wizard):
     unsubscribed = StateTransition()
     clicked = StateTransition()
     opened = StateTransition()
+    fulfilled = StateTransition()
     wait = StateTransition()
     go_on = StateTransition()
 
@@ -284,6 +293,11 @@ class RehearsalWizard(Wizard):
 
     def transition_opened(self):
         return self._happen('opened')
+
+    def transition_fulfilled(self):
+        if self.start.awaiting:
+            self.start.add('fulfilled', self.start.awaiting.id)
+        return 'start'
 
     def _happen(self, name):
         if self.start.email:

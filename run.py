@@ -59,8 +59,12 @@ class Scenario(metaclass=PoolMeta):
                     due = window.opening(due, zone)
                 yield activity, due
                 if due and activity.action != 'send_email':
-                    yield from walk(
-                        [c for c in activity.children if not c.event], due)
+                    for child in activity.children:
+                        if not child.event or child.event == 'fulfilled':
+                            # A wait may end at once
+                            yield from walk([child], (
+                                    at if child.event and not child.negative
+                                    else due))
 
         return walk(self.activities, at)
 

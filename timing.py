@@ -62,9 +62,12 @@ class Activity(metaclass=PoolMeta):
             ('delay', "After a Delay"),
             ('date', "By a Date"),
             ('anniversary', "Each Year by a Date"),
+            ('until', "Until a Condition"),
             ], "When", required=True, sort=False,
         help="By a Date: once, by a date of the record.\n"
-        "Each Year by a Date: on the next anniversary of the date.")
+        "Each Year by a Date: on the next anniversary of the date.\n"
+        "Until a Condition: what follows depends on whether it "
+        "is before the time is up.")
     model = fields.Function(fields.Char("Model"), 'on_change_with_model')
     stored_date_field = fields.Function(
         fields.Char("Stored Date"), 'get_stored_date_field')
@@ -133,6 +136,15 @@ class Activity(metaclass=PoolMeta):
     def default_date_time(cls):
         return dt.time(9)
 
+    @fields.depends(
+        'timing', 'date_field', 'date_unit', 'date_side', 'date_time')
+    def on_change_timing(self):
+        if self.is_by_date and not self.date_field:
+            # Of an activity that is older than the fields as well
+            self.date_unit = self.date_unit or self.default_date_unit()
+            self.date_side = self.date_side or self.default_date_side()
+            self.date_time = self.date_time or self.default_date_time()
+
     @fields.depends('scenario', '_parent_scenario.model')
     def on_change_with_model(self, name=None):
         return self.scenario.model if self.scenario else self.default_model()
@@ -158,8 +170,8 @@ class Activity(metaclass=PoolMeta):
         return self.timing in {'date', 'anniversary'}
 
     @fields.depends(
-        'timing', 'model', 'date_field', 'date_time', 'event', 'negative',
-        methods=['flow_distance'])
+        'timing', 'model', 'date_field', 'date_time',
+        methods=['flow_distance', '_flow_event'])
     def flow_moment(self):
         if not self.is_by_date:
             return super().flow_moment()
@@ -176,14 +188,19 @@ class Activity(metaclass=PoolMeta):
             when = gettext(
                 'marketing_automation.msg_flow_time',
                 when=when, time=self.date_time.strftime('%H:%M'))
-        if self.event in EVENTS:
-            name = f'{self.event}_not' if self.negative else self.event
-            when = gettext(
-                'marketing_automation.msg_flow_event',
-                event=gettext(
-                    f'marketing_automation.msg_flow_when_{name}_now'),
-                when=when)
-        return when
+        return self._flow_event(when)
+
+    @fields.depends('event', 'negative')
+    def _flow_event(self, when):
+        "Return when, after the event if there is one"
+        if self.event not in EVENTS:
+            return when
+        name = f'{self.event}_not' if self.negative else self.event
+        return gettext(
+            'marketing_automation.msg_flow_event',
+            event=gettext(
+                f'marketing_automation.msg_flow_when_{name}_now'),
+            when=when)
 
     @fields.depends('date_number', 'date_unit')
     def flow_distance(self):

@@ -10,6 +10,7 @@ done, so that nothing leaves by a date that has moved in the meantime.
 """
 import datetime as dt
 import logging
+from collections import namedtuple
 
 from sql import Cast, Literal, Null
 from sql.conditionals import Case, Coalesce
@@ -27,17 +28,25 @@ from .delivery.result import store
 from .exceptions import Postponement, Skip
 from .field_value import walk
 from .record import waiting_reason
+from .schedule import instant
 from .transaction import commit, look
 
 logger = logging.getLogger(__name__)
 # How many steps are planned in a transaction
 SLICE = 5_000
-BROWSE = 1_000
+# More instances in one list cost quadratic time
+BROWSE = 100
 # How long after a date it is still worth it, if the activity does not tell
 GRACE = dt.timedelta(hours=1)
 # Stand for the date of what has been deleted, and for one that is not known
 DELETED = '-'
 UNKNOWN = '?'
+# A step whose date is another one by now
+# came -- when it came to wait
+# basis -- text of the date by which it was planned, None if it never was
+# date -- text of its date
+# resource -- id of what has the date, None if it has been deleted
+Moved = namedtuple('Moved', ['id', 'came', 'basis', 'date', 'resource'])
 
 
 def date_text(value):
@@ -108,11 +117,16 @@ class RecordActivity(metaclass=PoolMeta):
         pool = Pool()
         Activity = pool.get('marketing.automation.activity')
         activity = Activity(activity)
+        Model = pool.get(activity.scenario.model)
         moved = cls._moved(activity, record)
         results = {}
-        for ids in grouped_slice(moved, BROWSE):
-            for step in cls.browse(list(ids)):
-                results[step.id] = step._by_date(activity, moved[step.id])
+        for sub_moved in grouped_slice(moved, BROWSE):
+            sub_moved = list(sub_moved)
+            resources = iter(Model.browse(
+                    [m.resource for m in sub_moved if m.resource]))
+            for step in sub_moved:
+                results[step.id] = cls._by_date(
+                    activity, step, next(resources) if step.resource else None)
         store(results)
         return len(moved) == SLICE
 
@@ -120,7 +134,7 @@ class RecordActivity(metaclass=PoolMeta):
 
     @classmethod
     def _moved(cls, activity, record):
-        "Return {id: text of the date} of those planned by another one"
+        "Return some Moved steps"
         pool = Pool()
         Record = pool.get('marketing.automation.record')
         Model = pool.get(activity.scenario.model)
@@ -134,17 +148,28 @@ class RecordActivity(metaclass=PoolMeta):
                 == Record.record.sql_id(entry.record, Record)))
         query, date = cls._date_column(query, resource, activity)
         text = Case(
+            # Its turn will tell
             (resource.id == Null, DELETED),
             else_=Coalesce(Substring(Cast(date, 'VARCHAR'), 1, 19), ''))
         cursor = Transaction().connection.cursor()
         cursor.execute(*query.select(
-                table.id, text,
+                table.id, table.create_date, table.basis, text, resource.id,
                 where=cls._unclaimed(table, activity, record)
-                # Others without a time wait for an event
-                & ((table.at != Null) | (table.reason == 'date'))
+                & cls._for_date(table, activity)
                 & ((table.basis == Null) | (table.basis != text)),
                 limit=SLICE))
-        return dict(cursor.fetchall())
+        return [
+            Moved(id_, instant(came).replace(microsecond=0), *values)
+            for id_, came, *values in cursor]
+
+    @staticmethod
+    def _for_date(table, activity):
+        "Return the clause of the steps that wait for the date"
+        if not activity.event or activity.negative:
+            return Literal(True)
+        # The published module creates steps that wait for the event
+        return ((table.at != Null) | (table.basis != Null)
+            | (table.reason == 'date'))
 
     @classmethod
     def _date_column(cls, query, resource, activity):
@@ -174,28 +199,27 @@ class RecordActivity(metaclass=PoolMeta):
                 where &= table.basis != Null
                 basis = None
             else:
-                # Others wait for an event
-                where &= (table.at != Null) | (table.reason == 'date')
+                where &= cls._for_date(table, activity)
                 basis = UNKNOWN
             cursor.execute(*table.update(
                     [table.at, table.reason, table.basis],
                     [at, waiting_reason(at), basis], where=where))
         Transaction().counter += 1
 
-    def _by_date(self, activity, basis):
-        "Return the values of the step, planned by the text of the date"
+    @classmethod
+    def _by_date(cls, activity, step, resource):
+        "Return the values of the Moved step"
         now = clock.now().replace(microsecond=0)
-        if basis == DELETED:
-            # Its turn will tell
-            return self._planned(now, basis)
+        if not resource:
+            return cls._planned(now, step.date)
         grace = activity.expiry or GRACE
         # A step that has just come may have had to wait for this
-        came = self.create_date.replace(microsecond=0)
-        since = came if self.basis is None else max(came, now - grace)
-        at = activity.due_by_date(self.record.record, since)
-        if at and at + grace < (came if self.basis is None else now):
-            return {**Skip('late').values, 'basis': basis}
-        return self._planned(at, basis)
+        seen = step.came if step.basis is None else now
+        since = max(step.came, seen - grace)
+        at = activity.due_by_date(resource, since)
+        if at and at + grace < seen:
+            return {**Skip('late').values, 'basis': step.date}
+        return cls._planned(at, step.date)
 
     @staticmethod
     def _planned(at, basis):
@@ -210,9 +234,11 @@ class RecordActivity(metaclass=PoolMeta):
             }
 
     def get_explanation(self, name):
-        if self.state == 'waiting' and self.basis and not self.reason:
+        if (self.state == 'waiting' and not self.reason
+                and self.activity.is_by_date):
+            name = 'planned' if self.at else 'date'
             return gettext(
-                'marketing_automation.msg_explanation_waiting_planned',
+                f'marketing_automation.msg_explanation_waiting_{name}',
                 when=self.activity.flow_moment())
         return super().get_explanation(name)
 

@@ -21,6 +21,7 @@ from .delivery.kind import make_slice
 from .mail.smtp import Result
 from .transaction import commit, look, rehearse, retry
 
+EMAIL_EVENTS = {'email_opened', 'email_clicked'}
 MAX_WAIT = dt.timedelta(days=3650)
 
 # kind -- by which it is coloured
@@ -59,6 +60,7 @@ class Walk:
     sent -- {id of activity: Sent} in the order of time
     opened, clicked -- ids of the activities whose e-mails were
     is_blocked -- nothing more happens
+    awaiting -- ids of the activities that wait for a condition
     """
 
     def __init__(self, scenario, resource, started_at):
@@ -72,6 +74,7 @@ class Walk:
         self.opened = set()
         self.clicked = set()
         self.is_blocked = False
+        self.awaiting = []
 
     @classmethod
     def after(cls, events, *args):
@@ -243,6 +246,21 @@ class Walk:
             getattr(RecordActivity, method),
             [RecordActivity(self.sent[activity].row)])
 
+    def _fulfilled(self, activity):
+        pool = Pool()
+        Activity = pool.get('marketing.automation.activity')
+        RecordActivity = pool.get('marketing.automation.record.activity')
+        rows = self._awaiting(('activity', '=', activity))
+        if rows:
+            self._say('fulfilled', Activity(activity))
+            self._do(RecordActivity.fulfil, [r.id for r in rows])
+
+    def _awaiting(self, *clauses):
+        "Return the rows that wait for a condition"
+        return self._rows(
+            ('state', '=', 'waiting'), ('activity.timing', '=', 'until'),
+            ('fulfilled', '!=', True), *clauses)
+
     def _unsubscribed(self, activity):
         pool = Pool()
         Activity = pool.get('marketing.automation.activity')
@@ -275,6 +293,7 @@ class Walk:
                 activity = Activity(row.activity.id)
                 self.ahead.append(Step(
                         row.at, 'waiting', activity.rec_name, _due(activity)))
+            self.awaiting = [r.activity.id for r in self._awaiting()]
             for row in self._undated():
                 self.ahead.append(Step(
                         None, 'waiting', row.activity.rec_name,
@@ -307,11 +326,13 @@ class Walk:
 def _waits(activity):
     "Return the sentence for what has just been planned"
     name = 'wait'
-    if activity.is_by_date:
+    if activity.timing == 'until':
+        name = 'wait_until'
+    elif activity.is_by_date:
         return gettext(
             'marketing_automation.msg_explanation_waiting_planned',
             when=activity.flow_moment())
-    if activity.negative and activity.event:
+    elif activity.negative and activity.event in EMAIL_EVENTS:
         name += f'_{activity.event}'
     return gettext(
         f'marketing_automation.msg_rehearsal_{name}',
@@ -321,7 +342,9 @@ def _waits(activity):
 def _due(activity):
     "Return the sentence for what becomes due"
     name = 'due'
-    if activity.negative and activity.event:
+    if activity.timing == 'until':
+        name = 'due_until'
+    elif activity.negative and activity.event in EMAIL_EVENTS:
         name += f'_{activity.event}'
     return gettext(f'marketing_automation.msg_rehearsal_{name}')
 

@@ -38,7 +38,7 @@ from .results import Results, median
 
 SECTIONS = [
     'templates', 'delivery', 'statements', 'workers', 'latency', 'hits',
-    'entry', 'business', 'million']
+    'entry', 'business', 'million', 'waiting']
 # How many e-mails are sent before, so that nobody pays for the first time
 WARM_UP = 20
 LATENCY = 0.02  # seconds
@@ -612,6 +612,51 @@ def _enter_many(bench, store, size):
     result['statements with nothing new'] = len(entry_), ''
     store.drop(name)
     return result
+
+
+# Waiting for more than time
+
+
+def waiting(bench):
+    store = bench.store(PostgreSQL)
+    size, few = bench.options.million, 10
+    print(f'\n{size:,} waiting, PostgreSQL')
+    for timing, what in [
+            ('until', f'{few} of {size:,} fulfil the condition'),
+            ('date', f'{few} of {size:,} dates have moved')]:
+        name = store.copy(bench.module)
+        idle = _wait_many(bench, store, name, timing, size)
+        bench.results.value(
+            'waiting', f'{timing}: nothing changed', idle, 'ms')
+        # Without what the preparation has left in memory
+        with bench.open(store, bench.module, name) as child:
+            before = child.call('memory').result
+            child.call('change', count=few)
+            answer = child.call('cron', name='process')
+            memory = child.call('memory').result - before
+            done = child.call('states').result.get('done', 0)
+        if done != (few if timing == 'until' else 0):
+            raise RuntimeError(f"{done} done")
+        bench.results.figure(
+            f'process, {what}', answer.seconds, 5, 's', at_most=True)
+        bench.results.figure(
+            f'process, {what}: more memory', memory, 20, 'MiB', at_most=True)
+        store.drop(name)
+
+
+def _wait_many(bench, store, name, timing, size):
+    "Let so many wait, return the time of a run with nothing to do, in ms"
+    value = bench.results.value
+    with bench.open(store, bench.module, name) as child:
+        child.call('wait', timing=timing)
+        child.call('parties', count=size)
+        child.call('analyze')
+        child.call('cron', name='trigger', timeout=3600)
+        child.call('analyze')
+        seconds = child.call('cron', name='process', timeout=3600).seconds
+        value('waiting', f'{timing}: planned', size / seconds, '/s')
+        child.call('analyze')
+        return _median_ms(child, 'process')
 
 
 def _median_ms(child, name, repeat=5):

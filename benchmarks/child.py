@@ -147,6 +147,39 @@ class Child:
             seconds.append(time.perf_counter() - started)
         return seconds
 
+    def wait(self, timing):
+        "Let the activity only wait, for a condition or for a date"
+        Activity = self.pool.get('marketing.automation.activity')
+        values = {
+            'until': {
+                'delay': dt.timedelta(days=30),
+                'until_mode': 'expert',
+                'until_domain': '[["name", "=", "Fulfilling"]]',
+                },
+            'date': {
+                'date_field': 'create_date',
+                'date_number': 30,
+                'date_unit': 'days',
+                'date_side': 'after',
+                },
+            }[timing]
+        with self._start():
+            Activity.write(
+                Activity.search([]),
+                {'timing': timing, 'action': None, **values})
+
+    def change(self, count):
+        "Let some parties fulfil the condition, and move their date"
+        party = self.pool.get('party.party').__table__()
+        some = self.pool.get('party.party').__table__()
+        with self._start() as transaction:
+            transaction.connection.cursor().execute(*party.update(
+                    [party.name, party.create_date],
+                    ['Fulfilling', dt.datetime.now()],
+                    where=party.id.in_(some.select(
+                            some.id, where=some.name.like('Party %'),
+                            limit=count))))
+
     def cron(self, name, profile=None):
         "Run a cron and the tasks it leaves when there is no worker"
         if profile:

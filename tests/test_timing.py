@@ -280,6 +280,20 @@ class TimingTestCase(DatabaseTestCase):
                 step = self._enter(self._activity(**values))
                 self.assertEqual((step.state, step.reason), expected)
 
+    def test_switched_off(self):
+        "Test what was switched off before it was planned waits again"
+        self._sale(dt.date(2031, 2, 3))
+        activity = self._activity()
+        Transaction().commit()
+        with clock.stopped(NOW):
+            entry.enter_running()
+        for active in [False, True]:
+            activity.active = active
+            activity.save()
+        step = self._process(activity)
+        self.assertEqual((step.state, step.at, step.reason),
+            ('waiting', dt.datetime(2031, 1, 31, 8), None))
+
     def test_moved_into_past(self):
         "Test it is too late when the date moves into the past"
         sale = self._sale(dt.date(2031, 2, 3))
