@@ -97,14 +97,21 @@ class Activity(metaclass=PoolMeta):
             self._check_lines()
 
     def execute_create_record(self, record_activity, **kwargs):
+        self.create_for(record_activity.record)
+
+    def create_for(self, record):
+        """Return the new record
+
+        record -- the marketing.automation.record for which it is created
+        """
         pool = Pool()
         Model = pool.get(self.create_model)
-        record = record_activity.record
         new = Model.marketing_new(record.record)
         for value in self.action_values:
             old = getattr(new, value.field, None)
             setattr(new, value.field, value.new_value(old, record))
         refused(Model.save, [new])
+        return new
 
     def execute_call_method(self, record_activity, **kwargs):
         pool = Pool()

@@ -4,29 +4,34 @@
 """Webhooks: JSON about a record for the servers of others, signed"""
 import datetime as dt
 import json
+import secrets
 from decimal import Decimal
 
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, fields
 from trytond.pool import Pool, PoolMeta
 
-from . import signature
+from . import settings, signature
 from .access import AccessScope, RecordProxy
 from .action import action_states
 from .exceptions import Failure, Skip, WebhookError, explain
 from .field_value import label
+from .mail.variable import TECHNICAL
 from .mixin import marketing_groups, party_of
 from .outgoing import signing
 from .outgoing.address import split
-from .outgoing.post import Request
+from .outgoing.post import Request, post
 from .template import TemplateRenderError
 
 # Values that JSON can hold, or that are made so
 TYPES = {
     'boolean', 'char', 'text', 'integer', 'float', 'numeric', 'date',
-    'datetime', 'timestamp', 'selection', 'many2one', 'many2many'}
-HIDDEN = {'create_uid', 'last_modified_by', 'marketing_party', 'write_uid'}
+    'datetime', 'timestamp', 'selection', 'many2one'}
+# Of every model, they tell how the system works
+HIDDEN = TECHNICAL - {'active', 'create_date', 'write_date'} | {
+    'distance', 'marketing_reach', 'xml_id'}
 EVENT = 'marketing_automation.activity'
+TEST_EVENT = 'marketing_automation.test'
 _webhook = action_states('webhook')
 
 
@@ -152,22 +157,20 @@ class Activity(metaclass=PoolMeta):
         if outbox is None:
             record_activity.__class__.do([record_activity])
             return
-        record = record_activity.record
-        party = party_of(record.record)
+        outbox.append(self.webhook.request(
+                record_activity.id, record_activity.webhook_key(),
+                self.webhook_content(record_activity, outbox.scopes)))
+
+    def webhook_content(self, record_activity, scopes):
+        "Return what the receiver of the webhook gets"
+        record = record_activity.record.record
+        party = party_of(record)
         if not self.webhook.active:
             raise Failure('webhook', self.webhook.rec_name)
         if party and self.scenario.refusing([party.id]):
             raise Skip('unsubscribed')
-        outbox.append(self.webhook.request(
-                record_activity.id, record_activity.webhook_key(),
-                self.webhook_content(record_activity, outbox.scopes.get(
-                        record.record,
-                        record.record.marketing_action_context))))
-
-    def webhook_content(self, record_activity, scope):
-        "Return what the receiver of the webhook gets"
-        record = record_activity.record.record
         due = record_activity.due_since or record_activity.at
+        scope = scopes.get(record, record.marketing_action_context)
         return {
             'type': EVENT,
             'timestamp': _json(due),
@@ -177,6 +180,14 @@ class Activity(metaclass=PoolMeta):
                 **self.webhook_data(record, scope),
                 },
             }
+
+    def test_webhook(self, content):
+        "Post the content as a test and return the Answer"
+        request = self.webhook.request(
+            None, f'msg_test_{secrets.token_hex(8)}',
+            {**content, 'type': TEST_EVENT})
+        return post(
+            request, settings.webhook_timeout(), settings.webhook_hosts())
 
     def webhook_data(self, record, scope):
         "Return the chosen data of the record and its party"
@@ -221,13 +232,21 @@ class RecordActivity(metaclass=PoolMeta):
 
 
 def _names(scope, Model):
-    return sorted(
-        (n for n in scope.fields(Model)
-            if Model._fields[n]._type in TYPES and n not in HIDDEN
-            and (Model._fields[n]._type != 'many2many'
-                or Model._fields[n].get_target().__name__
-                == 'party.category')),
-        key=lambda n: Model.__names__(n)['field'].casefold())
+    "Return the names of the fields to offer, sorted by their labels"
+    names = {}
+    for name in scope.fields(Model):
+        if _is_offered(Model._fields[name]):
+            label = Model.__names__(name)['field']
+            # What criteria choose by may be there also as the model has it
+            if label not in names or names[label].startswith('marketing_'):
+                names[label] = name
+    return [names[label] for label in sorted(names, key=str.casefold)]
+
+
+def _is_offered(field):
+    if field._type == 'many2many':
+        return field.get_target().__name__ == 'party.category'
+    return field._type in TYPES and field.name not in HIDDEN
 
 
 def _named(record):

@@ -34,12 +34,6 @@ class ActionTestCase(BrowserTestCase):
             self.assertEqual(activity.category.name, "VIP")
             self.assertFalse(activity.action_values)
 
-    def _settle(self, page):
-        "Wait until the client has shown all the answers"
-        for _ in range(3):
-            page.wait_for_timeout(250)
-            page.wait_for_function("jQuery.active === 0")
-
     def _actions(self, page, url):
         errors = []
         page.on('pageerror', lambda error: errors.append(error))
@@ -51,7 +45,7 @@ class ActionTestCase(BrowserTestCase):
             "Activities", exact=True).click()
         page.locator('tr:visible', has_text="“Step”").get_by_text(
             "Step").first.dblclick()
-        self._settle(page)
+        self.settle(page)
         self._select(page, page, 'action', "Set Fields")
         self.shoot(page, 'action')
         self._line(page, "Name", "becomes").locator(
@@ -66,6 +60,18 @@ class ActionTestCase(BrowserTestCase):
         page.keyboard.press('Tab')
         self._save(page)
         self.shoot(page, 'set_fields')
+        page.get_by_role('button', name="Try Action").click()
+        dialog = page.locator('.wizard-dialog:visible')
+        dialog.locator('textarea[name=what]').wait_for()
+        self.settle(page)
+        self.shoot(page, 'try')
+        self.assertEqual(
+            dialog.locator('textarea[name=what]').input_value(),
+            "Name: Zoë → Dear Zoë\nLanguage: – → German")
+        dialog.get_by_role('button', name="Close").click()
+        page.locator('.modal-backdrop').wait_for(state='detached')
+        # The client reads again what the wizard may have changed
+        self.settle(page)
         self.assertEqual(
             page.locator('input[name=sentence]').input_value(),
             "At once: set Name, Language")
@@ -76,12 +82,20 @@ class ActionTestCase(BrowserTestCase):
         page.keyboard.press('Tab')
         self._save(page)
         self.shoot(page, 'add_category')
+        self._look(page, "Notify")
+        self._look(page, "Create Record")
+        self._look(page, "Call Webhook")
         self.assertFalse(errors)
+
+    def _look(self, page, action):
+        "See the fields of the action"
+        self._select(page, page, 'action', action)
+        self.shoot(page, action.lower().replace(' ', '_'))
 
     def _select(self, page, form, name, label):
         form.locator(f'select[name={name}]:visible').select_option(label=label)
         page.keyboard.press('Tab')
-        self._settle(page)
+        self.settle(page)
 
     def _line(self, page, field, operator):
         "Add a line and return it"
@@ -91,7 +105,7 @@ class ActionTestCase(BrowserTestCase):
             has=page.locator('.list-form')).get_by_title("New").click()
         line = lines.nth(number)
         line.wait_for()
-        self._settle(page)
+        self.settle(page)
         self._select(page, line, 'field', field)
         self._select(page, line, 'operator', operator)
         return line
@@ -99,4 +113,4 @@ class ActionTestCase(BrowserTestCase):
     def _save(self, page):
         page.keyboard.press('Control+s')
         page.get_by_text("Record saved.").wait_for()
-        self._settle(page)
+        self.settle(page)
