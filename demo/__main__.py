@@ -203,10 +203,11 @@ def main():
             say(f"Demo in {FOLDER}")
             demo.prepare()
             demo.run()
-            if not demo.report():
-                return 1
+            is_true = demo.report()
             if not arguments.once:
                 demo.stay()
+            elif not is_true:
+                return 1
     except (DemoError, InstallationError) as error:
         say('', str(error))
         return 1

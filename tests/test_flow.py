@@ -35,7 +35,7 @@ class FlowTestCase(DatabaseTestCase):
                 ({'event': 'email_opened', 'negative': True, 'delay': 3 * DAY},
                     "3 days later, if not opened: send “News”"),
                 ({'condition': '{"__class__": "Eval", "v": "self"}'},
-                    "At once, if the condition is fulfilled: send “News”"),
+                    "At once, on condition: send “News”"),
                 ]:
             with self.subTest(sentence=sentence):
                 activity = create_email(welcome, name="News", **values)
