@@ -2,6 +2,7 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """How the variants of an e-mail do, and how sure that is"""
+from sql import Literal
 from sql.aggregate import Count
 
 from trytond.i18n import gettext
@@ -13,6 +14,9 @@ from trytond.transaction import Transaction
 
 from .progress import rate
 from .proportion import interval, is_best
+
+# What Variant.count returns of what was not sent
+NOTHING = 0, 0, 0, 0
 
 
 class Variant(metaclass=PoolMeta):
@@ -33,12 +37,19 @@ class Variant(metaclass=PoolMeta):
             "Clicks of All",
             help="Where the click rate would be if all got the variant, "
             "with 95 % confidence."), 'get_results')
+    goals = fields.Function(fields.Integer("Goals Reached"), 'get_results')
+    goal_rate = fields.Function(fields.Float(
+            "Goal Rate", digits=(1, 3)), 'get_results')
+    goal_interval = fields.Function(fields.Char(
+            "Goals of All",
+            help="Where the goal rate would be if all got the variant, "
+            "with 95 % confidence."), 'get_results')
 
     @classmethod
     def get_results(cls, variants, names):
         counts = cls.count([v.id for v in variants])
         results = {
-            v.id: cls._results(*counts.get(v.id, (0, 0, 0)))
+            v.id: cls._results(*counts.get(v.id, NOTHING))
             for v in variants}
         return {
             n: {id_: values[n] for id_, values in results.items()}
@@ -46,22 +57,28 @@ class Variant(metaclass=PoolMeta):
 
     @classmethod
     def count(cls, ids):
-        "Return {id: (sent, opened, clicked)} of those that were sent"
+        "Return {id: (sent, opened, clicked, goals)} of those that were sent"
         pool = Pool()
+        Record = pool.get('marketing.automation.record')
         RecordActivity = pool.get('marketing.automation.record.activity')
         table = RecordActivity.__table__()
+        record = Record.__table__()
         cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(
-                table.variant, Count(),
-                Count(filter_=table.email_opened),
-                Count(filter_=table.email_clicked),
+        cursor.execute(*table
+            .join(record, condition=table.record == record.id)
+            .select(
+                table.variant, Count(Literal(1)),
+                Count(Literal(1), filter_=table.email_opened),
+                Count(Literal(1), filter_=table.email_clicked),
+                Count(Literal(1),
+                    filter_=record.goal_activity == table.activity),
                 where=fields.SQL_OPERATORS['in'](table.variant, ids)
                 & table.state.in_(['delivered', 'done']),
                 group_by=[table.variant]))
         return {id_: counts for id_, *counts in cursor}
 
     @classmethod
-    def _results(cls, sent, opened, clicked):
+    def _results(cls, sent, opened, clicked, goals):
         return {
             'email_sent': sent,
             'email_opened': opened,
@@ -70,6 +87,9 @@ class Variant(metaclass=PoolMeta):
             'email_click_rate': rate(clicked, sent),
             'email_open_interval': _range(opened, sent),
             'email_click_interval': _range(clicked, sent),
+            'goals': goals,
+            'goal_rate': rate(goals, sent),
+            'goal_interval': _range(goals, sent),
             }
 
 

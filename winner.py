@@ -24,6 +24,7 @@ from .exceptions import VariantError
 from .progress import rate
 from .schedule import instant
 from .transaction import commit, forget, look
+from .variant_result import NOTHING
 
 # How old e-mails have to be before they are counted: they are to be opened
 SETTLED = dt.timedelta(hours=1)
@@ -36,7 +37,7 @@ SLICE = 10_000
 _tested = {
     'invisible': ~Bool(Eval('test_by')),
     }
-_measured = Eval('test_by').in_(['email_opened', 'email_clicked'])
+_measured = Eval('test_by').in_(['email_opened', 'email_clicked', 'goal'])
 
 
 class Variant(metaclass=PoolMeta):
@@ -103,6 +104,7 @@ class Activity(metaclass=PoolMeta):
             (None, "No Test"),
             ('email_opened', "Opens"),
             ('email_clicked', "Clicks"),
+            ('goal', "Goals"),
             ('person', "A Person Decides"),
             ], "Winner By", sort=False,
         states={
@@ -206,6 +208,10 @@ class Activity(metaclass=PoolMeta):
             raise VariantError(gettext(
                     'marketing_automation.msg_test_tracking',
                     activity=self.rec_name))
+        if self.test_by == 'goal' and not self.scenario.goal_mode:
+            raise VariantError(gettext(
+                    'marketing_automation.msg_test_goal',
+                    activity=self.rec_name))
 
     # How the variants do
 
@@ -217,10 +223,10 @@ class Activity(metaclass=PoolMeta):
         pool = Pool()
         Variant = pool.get('marketing.automation.activity.variant')
         counts = Variant.count([v.id for v in self.variants])
-        index = 1 if self.test_by == 'email_opened' else 2
+        index = {'email_opened': 1, 'goal': 3}.get(self.test_by, 2)
         result = {}
         for variant in self.variants:
-            count = counts.get(variant.id, (0, 0, 0))
+            count = counts.get(variant.id, NOTHING)
             result[variant] = count[0], count[index]
         return result
 

@@ -38,7 +38,7 @@ from .results import Results, median
 
 SECTIONS = [
     'templates', 'delivery', 'statements', 'workers', 'latency', 'hits',
-    'entry', 'business', 'million', 'waiting']
+    'entry', 'split', 'business', 'million', 'waiting']
 # How many e-mails are sent before, so that nobody pays for the first time
 WARM_UP = 20
 LATENCY = 0.02  # seconds
@@ -503,6 +503,36 @@ def entry(bench):
         f'entry against the published module, {size:,} parties',
         ratio(rates['module', size].rate,
             rates.get(('peer', size), Rates()).rate), 30, '×')
+
+
+# What it costs to go down one of several branches
+
+
+def split(bench):
+    store = bench.store(PostgreSQL)
+    size = max(bench.options.entry_sizes)
+    print(f'\n{size:,} parties enter and come to a branch, PostgreSQL')
+    shapes = {'one follower': (1, None), 'split of three': (3, 'split')}
+    rates = {(s, c): Rates() for s in shapes for c in ['trigger', 'process']}
+    for _ in range(bench.options.repeat):
+        for shape, (count, action) in shapes.items():
+            with bench.open(store, bench.module) as child:
+                child.call('branches', count=count, action=action)
+                child.call('cron', name='trigger')
+                child.call('parties', count=size, email=False)
+                child.call('analyze')
+                for cron in ['trigger', 'process']:
+                    rates[shape, cron].add(size, child.call(
+                            'cron', name=cron, timeout=bench.options.timeout))
+    for (shape, cron), rate in rates.items():
+        rate.note(bench.results, 'split', f'{cron}, {shape}')
+    for cron, what in [
+            ('trigger', 'entry with a split of three branches'),
+            ('process', 'going on in three branches')]:
+        bench.results.figure(
+            f'{what} against without', ratio(
+                100 * rates['split of three', cron].rate,
+                rates['one follower', cron].rate), 70, '%')
 
 
 # What a business transaction pays for scenarios that enter at once

@@ -123,6 +123,19 @@ class Child:
             activities = Activity.search([])
             Activity.write(activities, {'delay': dt.timedelta(days=days)})
 
+    def branches(self, count, action=None):
+        "Let the e-mail follow in as many branches on a step with the action"
+        Activity = self.pool.get('marketing.automation.activity')
+        with self._start():
+            email, = Activity.search([])
+            step = Activity(name="Step", parent=email.parent)
+            step.save()
+            Activity.write([email], {
+                    'parent': str(step), 'delay': dt.timedelta(days=30)})
+            for _ in range(count - 1):
+                Activity.copy([email], {'parent': str(step)})
+            Activity.write([step], {'action': action})
+
     def at_once(self, count):
         "Let so many scenarios take parties in when they are saved"
         Scenario = self.pool.get('marketing.automation.scenario')

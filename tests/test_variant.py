@@ -20,7 +20,7 @@ from trytond.transaction import Transaction
 
 from .fixtures import (
     TEMPLATE, DatabaseTestCase, create_email, create_marketer, create_party,
-    create_scenario, forget)
+    create_record, create_record_activity, create_scenario, forget)
 from .tools import configure, content, count_statements, received, start_smtp
 
 HOUR = dt.timedelta(hours=1)
@@ -373,6 +373,28 @@ class VariantFormTestCase(DatabaseTestCase):
         scenario.check_run()
 
     @with_transaction()
+    def test_goal(self):
+        "Test a test by goals needs a goal, and counts those after the e-mail"
+        scenario = create_scenario()
+        activity = create_test(scenario, test_by='goal')
+        with self.assertRaisesRegex(VariantError, "has no goal"):
+            scenario.check_run()
+        first, second = activity.variants
+        for variant, goals in [(first, 1), (second, 2)]:
+            for i in range(3):
+                step = create_record_activity(
+                    create_record(scenario, create_party()), activity,
+                    state='done', variant=variant.id)
+                if i < goals:
+                    step.record.goal_activity = activity
+                    step.record.save()
+        self.assertEqual(activity.variant_counts(), {
+                first: (3, 1), second: (3, 2)})
+        self.assertEqual(second.goals, 2)
+        self.assertEqual(second.goal_rate, .667)
+        self.assertEqual(activity.leading_variant, second)
+
+    @with_transaction()
     def test_preview(self):
         "Test the preview shows the variant, in each language"
         pool = Pool()
@@ -430,9 +452,9 @@ class VariantFormTestCase(DatabaseTestCase):
         first, second = activity.variants
         for counts, text in [
                 ({}, "No variant has been sent yet."),
-                ({first.id: (10, 3, 0), second.id: (10, 4, 0)},
+                ({first.id: (10, 3, 0, 0), second.id: (10, 4, 0, 0)},
                     "Too early to tell: “B” may be ahead by chance."),
-                ({first.id: (1000, 300, 0), second.id: (1000, 200, 0)},
+                ({first.id: (1000, 300, 0, 0), second.id: (1000, 200, 0, 0)},
                     "“A” is hardly ahead by chance: the confidence is 95%."),
                 ]:
             with patch.object(
@@ -441,7 +463,8 @@ class VariantFormTestCase(DatabaseTestCase):
                 activity = activity.__class__(activity.id)
         with patch.object(
                 first.__class__, 'count',
-                lambda ids: {first.id: (10, 3, 0), second.id: (10, 4, 0)}):
+                lambda ids: {
+                    first.id: (10, 3, 0, 0), second.id: (10, 4, 0, 0)}):
             activity.win(second)
             forget()
             activity = activity.__class__(activity.id)
