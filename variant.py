@@ -19,7 +19,7 @@ from . import clock
 from .draw import Draw, Lots
 from .exceptions import Postponement
 from .mail import sample
-from .preview import TEXTS, binary, is_saved
+from .preview import FILENAME, TEXTS, binary, is_saved
 from .transaction import is_rehearsal
 
 
@@ -73,9 +73,14 @@ class Variant(
         activity = self.applied(Activity(self.activity.id))
         return binary(sample.preview(activity, activity._sample()).frame())
 
+    # Clients tell by the name what is in the file, also before it is saved
+    @classmethod
+    def default_preview_name(cls):
+        return FILENAME
+
     @fields.depends()
     def on_change_with_preview_name(self, name=None):
-        return f'{self.__name__}.html'
+        return FILENAME
 
     def applied(self, activity):
         "Return a copy of the activity with the texts of the variant"

@@ -8,7 +8,7 @@ from sql.aggregate import Count
 from trytond.i18n import gettext
 from trytond.model import fields
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Bool, Eval
+from trytond.pyson import Eval
 from trytond.report import Report
 from trytond.transaction import Transaction
 
@@ -109,7 +109,7 @@ class Activity(metaclass=PoolMeta):
     test_result = fields.Function(fields.Text(
             "Result",
             states={
-                'invisible': ~Bool(Eval('test_by')),
+                'invisible': ~Eval('test_result'),
                 }),
         'get_test_result')
 
@@ -140,8 +140,11 @@ class Activity(metaclass=PoolMeta):
         best = self.winner or self.leading_variant
         parts = {v: (part, whole) for v, (whole, part) in counts.items()}
         first = parts.pop(best, (0, 0))
-        sure = is_best(first, list(parts.values()))
+        if is_best(first, list(parts.values())):
+            message = 'sure'
+        elif all(rate(*first) > rate(*other) for other in parts.values()):
+            message = 'early'
+        else:
+            message = 'even'
         return gettext(
-            'marketing_automation.msg_test_sure' if sure
-            else 'marketing_automation.msg_test_early',
-            variant=best.rec_name)
+            f'marketing_automation.msg_test_{message}', variant=best.rec_name)

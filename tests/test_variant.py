@@ -454,6 +454,8 @@ class VariantFormTestCase(DatabaseTestCase):
                 ({}, "No variant has been sent yet."),
                 ({first.id: (10, 3, 0, 0), second.id: (10, 4, 0, 0)},
                     "Too early to tell: “B” may be ahead by chance."),
+                ({first.id: (10, 3, 0, 0), second.id: (10, 3, 0, 0)},
+                    "Too early to tell: “A” is not ahead of all the others."),
                 ({first.id: (1000, 300, 0, 0), second.id: (1000, 200, 0, 0)},
                     "“A” is hardly ahead by chance: the confidence is 95%."),
                 ]:
