@@ -298,20 +298,21 @@ class VariantTestCase(TestTestCase):
                     title, f'Title {step.variant.name}')
 
     def test_statements(self):
-        "Test an e-mail without variants needs no statement more"
+        "Test only an e-mail with variants reads them"
         activity = self._enter(count=1)
-        activity.test_by = None
-        activity.save()
         Activity = Pool().get('marketing.automation.activity')
-        RecordActivity = Pool().get('marketing.automation.record.activity')
-        activity = Activity(activity.id)
-        activity.test_by
-        step, = self._steps(activity)
-        with self.assertRaises(AssertionError):
-            # None at all
-            count_statements(
-                super(RecordActivity, RecordActivity).facts, activity,
-                [step.id])
+        counts = []
+        for test_by in ['email_opened', None]:
+            activity.test_by = test_by
+            activity.save()
+            Transaction().commit()
+            forget()
+            step, = self._steps(activity)
+            read = Activity(activity.id)
+            read.test_by
+            counts.append(count_statements(
+                    step.__class__.facts, read, [step.id]))
+        self.assertLess(counts[1], counts[0])
 
     def test_two_workers(self):
         "Test two workers decide once"
@@ -354,8 +355,9 @@ class VariantFormTestCase(DatabaseTestCase):
                     TemplateError, '"x"'),
                 ({'variants': [
                             {'name': "A"},
-                            {'name': "B", 'email_template': "<p>"}]},
-                    TemplateError, "News"),
+                            {'name': "B",
+                                'email_template': "<p>${record.x}</p>"}]},
+                    TemplateError, '"x"'),
                 ]:
             with self.subTest(values=values), \
                     self.assertRaisesRegex(error, message):
