@@ -181,12 +181,12 @@ class _Inquiry:
         if step and step.state not in RecordActivity.pending:
             return Line(
                 'done' if step.state == 'done' else 'no', activity.rec_name,
-                step.at, step.explanation, step.advice)
+                step.at, step.explanation, step.advice_retry)
         before, at = [], None
         if not self.is_in:
             before.append(self._text('only_in'))
         if step:
-            at = step.at
+            at = step.at if self.is_in else None
             if not self._is_due(step):
                 before.append(step.explanation)
         else:

@@ -2,6 +2,8 @@
 # level of this repository contains the full copyright notices and license
 # terms.
 """What a marketer asks: would it get this e-mail now, and why not"""
+from textwrap import fill
+
 from trytond.exceptions import UserError
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
@@ -13,6 +15,9 @@ from trytond.wizard import Button, StateView, Wizard
 from .inquiry import ask
 from .preview import is_saved
 
+# Clients do not break the lines of what is in a list
+WIDTH = 60
+ADVICE_WIDTH = 36
 # Reasons about which something can be done
 ADVISED = [
     'address', 'blocked', 'condition', 'deactivated', 'duplicate', 'inactive',
@@ -44,15 +49,21 @@ class RecordActivity(metaclass=PoolMeta):
     @property
     def advice(self):
         "What the user can do about the reason, or an empty text"
-        if self.reason not in ADVISED:
-            return ''
-        advice = gettext(
-            f'marketing_automation.msg_why_advice_{self.reason}')
-        if (self.state == 'failed'
-                or self.state == 'skipped'
-                and self.reason in self.passing_reasons):
-            advice += ' ' + gettext('marketing_automation.msg_why_retry')
-        return advice
+        if self.reason in ADVISED:
+            return gettext(
+                f'marketing_automation.msg_why_advice_{self.reason}')
+        return ''
+
+    @property
+    def advice_retry(self):
+        "What the user can do about what has been decided"
+        can_retry = self.state == 'failed' or (
+            self.state == 'skipped' and self.reason in self.passing_reasons)
+        if self.advice and can_retry:
+            return ' '.join([
+                    self.advice,
+                    gettext('marketing_automation.msg_why_retry')])
+        return self.advice
 
 
 class Party(metaclass=PoolMeta):
@@ -76,7 +87,7 @@ class Party(metaclass=PoolMeta):
 class WhyLine(ModelView):
     __name__ = 'marketing.automation.why.line'
 
-    activity = fields.Char("Step", help="Empty for the entry.")
+    activity = fields.Char("Step")
     answer = fields.Selection([
             ('yes', "Yes"),
             ('later', "Not Yet"),
@@ -85,8 +96,8 @@ class WhyLine(ModelView):
             ], "Now", sort=False)
     at = fields.DateTime(
         "Date", format='%H:%M', help="When it was done or is planned for.")
-    why = fields.Char("Why")
-    advice = fields.Char("What to Do")
+    why = fields.Text("Why")
+    advice = fields.Text("What to Do")
 
     @classmethod
     def view_attributes(cls):
@@ -138,10 +149,10 @@ class Why(ModelView):
 
     @fields.depends('scenario', 'party', methods=['on_change_record'])
     def on_change_scenario(self):
-        self.record = (
-            self.resource_of(self.party) if self.scenario and self.party
-            else None)
-        self.shown = None
+        # Clients call it also for what they have just got
+        if self.party and self.shown != self._key():
+            self.record = (
+                self.resource_of(self.party) if self.scenario else None)
         self.on_change_record()
 
     def resource_of(self, party):
@@ -159,7 +170,6 @@ class Why(ModelView):
 
     @fields.depends('scenario', 'record', 'party', 'shown', 'lines', 'notice')
     def on_change_record(self):
-        # Clients call it also for what they have just got
         if self.shown == self._key():
             return
         self.lines, self.notice = [], None
@@ -177,13 +187,15 @@ class Why(ModelView):
     def _show(self):
         pool = Pool()
         Line = pool.get('marketing.automation.why.line')
-        lines = ask(self.scenario, self.record)
         self.lines = [
-            Line(**{
-                    **line._asdict(),
-                    'activity': line.activity and line.activity.rec_name,
-                    })
-            for line in lines]
+            Line(
+                activity=line.activity or gettext(
+                    'marketing_automation.msg_why_entry'),
+                answer=line.answer,
+                at=line.at,
+                why=fill(line.why, WIDTH),
+                advice=fill(line.advice, ADVICE_WIDTH))
+            for line in ask(self.scenario, self.record)]
 
 
 class WhyWizard(Wizard):
@@ -198,15 +210,16 @@ class WhyWizard(Wizard):
 
     def default_start(self, fields):
         start = self.start
+        start.shown = None
         if self.model.__name__ == 'party.party':
             start.party = self.record
             start.scenario = self._scenario_of(self.record)
+            start.record = None
             start.on_change_scenario()
         else:
             start.party = None
             start.scenario = self.record
             start.record = self.record.sample
-            start.shown = None
             start.on_change_record()
         return start._default_values
 
