@@ -6,6 +6,8 @@
 Who takes part and who gets which variant is drawn by lot from the record.
 What was drawn is stored before the e-mail is sent, and stays.
 """
+import datetime as dt
+
 from sql import Null
 
 from trytond.i18n import gettext
@@ -246,7 +248,10 @@ class RecordActivity(metaclass=PoolMeta):
         if not is_rehearsal():
             raise Postponement('test', None)
         if self.reason != 'test':
-            raise Postponement('test', activity.decided_at(clock.now()))
+            now = clock.now()
+            at = activity.decided_at(activity.test_started_at or now)
+            raise Postponement(
+                'test', at and max(at, now + dt.timedelta(minutes=1)))
         # Nobody else has got the e-mail meanwhile
         return activity.leading_variant
 

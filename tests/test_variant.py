@@ -297,6 +297,21 @@ class VariantTestCase(TestTestCase):
                 self.assertEqual(
                     title, f'Title {step.variant.name}')
 
+    def test_rehearsal_person(self):
+        "Test a rehearsal says that a person has to decide"
+        pool = Pool()
+        Rehearsal = pool.get('marketing.automation.rehearsal')
+        activity = self._enter(test_share=1, test_by='person', count=0)
+        party, = self._parties(1)
+        Transaction().commit()
+        with Transaction().set_user(1):
+            rehearsal = Rehearsal(scenario=activity.scenario, record=party)
+            rehearsal.begin()
+            rehearsal.add('next')
+        if not rehearsal.title:
+            self.assertIn("has won", rehearsal.steps[-1].what)
+            self.assertFalse(rehearsal.can_go_on)
+
     def test_statements(self):
         "Test only an e-mail with variants reads them"
         activity = self._enter(count=1)
