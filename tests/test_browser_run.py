@@ -16,7 +16,8 @@ from .fixtures import (
 DAY = dt.timedelta(days=1)
 SIZE = {'width': 1280, 'height': 800}
 MUTE = '<html><body><p>Hello ${record.name}</p></body></html>'
-LOCKED = ['model', 'domain_source', 'tracking', 'once_per_address']
+LOCKED = [
+    'model', 'domain_source', 'reentry', 'tracking', 'once_per_address']
 
 
 class RunTestCase(BrowserTestCase):
