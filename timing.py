@@ -145,9 +145,14 @@ class Activity(metaclass=PoolMeta):
             self.date_side = self.date_side or self.default_date_side()
             self.date_time = self.date_time or self.default_date_time()
 
-    @fields.depends('scenario', '_parent_scenario.model')
+    @fields.depends('scenario', '_parent_scenario.model', 'parent')
     def on_change_with_model(self, name=None):
-        return self.scenario.model if self.scenario else self.default_model()
+        if self.scenario:
+            return self.scenario.model
+        parent = self.parent
+        if not parent or parent.id is None or parent.id < 0:
+            return self.default_model()
+        return parent.model
 
     def get_stored_date_field(self, name):
         return self.date_field
@@ -170,7 +175,7 @@ class Activity(metaclass=PoolMeta):
         return self.timing in {'date', 'anniversary'}
 
     @fields.depends(
-        'timing', 'model', 'date_field', 'date_time',
+        'timing', 'model', 'date_field', 'date_side', 'date_time',
         methods=['flow_distance', '_flow_event'])
     def flow_moment(self):
         if not self.is_by_date:
