@@ -16,6 +16,7 @@ from sql.aggregate import Max
 from sql.conditionals import Coalesce
 
 from trytond.cache import Cache
+from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
@@ -129,6 +130,13 @@ class Scenario(metaclass=PoolMeta):
     @classmethod
     def default_cap_over(cls):
         return 'postpone'
+
+    def rules(self):
+        yield from super().rules()
+        if rule := self.cap_rule:
+            yield gettext(
+                f'marketing_automation.msg_rule_cap_{self.cap_over}',
+                **rule._asdict())
 
     @property
     def cap_rule(self):

@@ -123,6 +123,11 @@ class Scenario(GoalResults, RecordFilterMixin, metaclass=PoolMeta):
     def purposes(cls):
         return [*super().purposes(), 'goal']
 
+    def rules(self):
+        yield from super().rules()
+        if self.goal_mode:
+            yield gettext('marketing_automation.msg_rule_goal')
+
     @property
     def can_end(self):
         return bool(super().can_end or self.goal_mode)

@@ -5,6 +5,7 @@
 
 A module adds a guard by extending Scenario.guards.
 """
+from trytond.i18n import gettext
 from trytond.model import fields
 from trytond.pool import PoolMeta
 from trytond.pyson import Bool, Eval
@@ -43,6 +44,15 @@ class Scenario(metaclass=PoolMeta):
         return [
             (name, label)
             for name, (label, _) in self.guards(self.model).items()]
+
+    def rules(self):
+        yield from super().rules()
+        if self.held_back_by:
+            labels = dict(self.get_guards())
+            yield gettext(
+                'marketing_automation.msg_rule_guard',
+                guards=', '.join(
+                    labels.get(n, n) for n in self.held_back_by))
 
     @staticmethod
     def held_parties(records, find):

@@ -43,6 +43,10 @@ class Scenario(metaclass=PoolMeta):
     def ask_run(cls, scenarios):
         pass
 
+    def rules(self):
+        "Yield sentences of what keeps records from steps while it runs"
+        yield from []
+
     def first_steps(self, at):
         """Yield (activity, time) up to the first e-mail of each branch
 
@@ -96,6 +100,12 @@ class Run(ModelView):
     steps = fields.One2Many(
         'marketing.automation.run.step', None, "What Happens First",
         readonly=True)
+    rules = fields.Text(
+        "While It Runs", readonly=True,
+        states={
+            'invisible': ~Eval('rules'),
+            },
+        help="What keeps records from the steps.")
     notes = fields.Text("Please Check", readonly=True)
 
     def show(self):
@@ -105,6 +115,7 @@ class Run(ModelView):
         self.reached_count = counts['reached_count']
         self.left_out = '\n'.join(self._left_out(counts))
         self._show_steps()
+        self.rules = '\n'.join(f"• {r}" for r in self.scenario.rules())
         notes = [
             *(question for _, question in self.scenario.run_questions()),
             *self._notes(),

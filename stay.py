@@ -5,6 +5,7 @@
 
 It is looked at before each step, for all the records of a slice together.
 """
+from trytond.i18n import gettext
 from trytond.model import fields
 from trytond.pool import PoolMeta
 
@@ -35,6 +36,11 @@ class Scenario(RecordFilterMixin, metaclass=PoolMeta):
         if mode == 'audience':
             return self.domain
         return super()._stored_filter(purpose, mode)
+
+    def rules(self):
+        yield from super().rules()
+        if self.stay_mode:
+            yield gettext('marketing_automation.msg_rule_stay')
 
     @property
     def can_end(self):

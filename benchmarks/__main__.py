@@ -37,8 +37,8 @@ from .hits import CONNECTIONS, Visits, paths
 from .results import Results, median
 
 SECTIONS = [
-    'templates', 'delivery', 'statements', 'workers', 'latency', 'hits',
-    'entry', 'split', 'business', 'million', 'waiting']
+    'templates', 'delivery', 'rules', 'statements', 'workers', 'latency',
+    'hits', 'entry', 'split', 'business', 'million', 'waiting']
 # How many e-mails are sent before, so that nobody pays for the first time
 WARM_UP = 20
 LATENCY = 0.02  # seconds
@@ -284,6 +284,34 @@ def _note_delivery(bench, store, size, rates):
 
 def ratio(value, base):
     return value / base if value and base else None
+
+
+# E-mails per second where it is asked whether each is to be sent
+
+
+def rules(bench):
+    store = bench.store(PostgreSQL)
+    print('\nE-mails with window, cap, stay and goal, PostgreSQL')
+    size = max(bench.options.sizes)
+    rates = {'without': Rates(), 'with': Rates()}
+    with ExitStack() as stack:
+        children = {
+            name: stack.enter_context(bench.open(store, bench.module))
+            for name in rates}
+        children['with'].call('rules')
+        for child in children.values():
+            due(child, WARM_UP)
+            run(bench, child, WARM_UP)
+        for _ in range(bench.options.repeat):
+            for name, child in children.items():
+                due(child, size)
+                rates[name].add(size, run(bench, child, size))
+    for name, rate in rates.items():
+        rate.note(bench.results, 'e-mails/s rules',
+            f'{name} window, cap, stay and goal, {size} due')
+    bench.results.figure(
+        'e-mails with window, cap, stay and goal against without',
+        ratio(100 * rates['with'].rate, rates['without'].rate), 80, '%')
 
 
 # What is asked of the database

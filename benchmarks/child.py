@@ -136,6 +136,24 @@ class Child:
                 Activity.copy([email], {'parent': str(step)})
             Activity.write([step], {'action': action})
 
+    def rules(self):
+        "Ask of each e-mail whether it is to be sent"
+        Configuration = self.pool.get('marketing.automation.configuration')
+        Scenario = self.pool.get('marketing.automation.scenario')
+        with self._start():
+            Configuration.write([Configuration(1)], {
+                    'cap_count': 100, 'cap_days': 7})
+            scenarios = Scenario.search([])
+            Scenario.stop(scenarios)
+            Scenario.write(scenarios, {
+                    'window_days': [str(d) for d in range(7)],
+                    'stay_mode': 'expert',
+                    'stay_domain': '[["name", "like", "Party %"]]',
+                    'goal_mode': 'expert',
+                    'goal_domain': '[["code", "=", "nobody"]]',
+                    })
+            Scenario.run(scenarios)
+
     def at_once(self, count):
         "Let so many scenarios take parties in when they are saved"
         Scenario = self.pool.get('marketing.automation.scenario')

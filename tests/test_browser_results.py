@@ -179,7 +179,8 @@ class ResultsTestCase(BrowserTestCase):
     def _notified(self, page, url):
         self.login(page, url)
         self.open_menu(
-            page, "Marketing", "Automation", "Configuration", "Notifications")
+            page, "Marketing", "Automation", "Configuration",
+            "Notifications and Limits")
         page.wait_for_function(
             '''() => [...document.querySelectorAll(
                 'input[name=complaint_limit]')].some((i) => i.value == '0.30')
