@@ -43,6 +43,7 @@ MODULE = 'marketing.automation.'
 # What tells when something has happened or is due
 TIMES = {
     'ir.queue': ['enqueued_at'],
+    'marketing.automation.cap': ['at'],
     'marketing.automation.activity': ['test_started_at'],
     'marketing.automation.hit': ['at'],
     'marketing.automation.record': ['create_date'],
