@@ -32,8 +32,9 @@ from .schedule import instant
 from .transaction import commit, look
 
 logger = logging.getLogger(__name__)
-# How many steps are planned in a transaction
-SLICE = 5_000
+# How many steps are planned in a transaction: to look for the next ones passes
+# by those before
+SLICE = 20_000
 # More instances in one list cost quadratic time
 BROWSE = 100
 # How long after a date it is still worth it, if the activity does not tell
