@@ -22,6 +22,13 @@ TEMPLATE = (
 URL = 'https://example.org/'
 
 
+# One set of modules costs the tests less time than many small ones
+EVERYTHING = [
+    'marketing_automation',
+    'account_invoice', 'company', 'inbound_email', 'sale', 'sale_complaint',
+    'sale_opportunity', 'web_shortener']
+
+
 class DatabaseTestCase(TestCase):
     "Has a database of its own, in which the modules are active"
     modules = ['marketing_automation']

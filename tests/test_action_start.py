@@ -10,7 +10,8 @@ from trytond.pool import Pool
 from trytond.transaction import Transaction
 
 from .fixtures import (
-    create, create_activity, create_marketer, create_party, create_scenario)
+    EVERYTHING, create, create_activity, create_marketer, create_party,
+    create_scenario)
 from .test_action import ActionTestCase, lines
 
 
@@ -79,7 +80,7 @@ class NotifyTestCase(ActionTestCase):
 
 class CreateTestCase(ActionTestCase):
     "Test records that are created"
-    modules = ['marketing_automation', 'sale_opportunity']
+    modules = EVERYTHING
 
     def test_note(self):
         "Test a note is left on the record"

@@ -11,7 +11,7 @@ from trytond.pool import Pool
 from trytond.tests.test_tryton import with_transaction
 
 from .fixtures import (
-    DatabaseTestCase, create_email, create_party, create_record,
+    EVERYTHING, DatabaseTestCase, create_email, create_party, create_record,
     create_record_activity, erase, sign)
 
 FOLDER = os.path.join(os.path.dirname(__file__), 'delivery_reports')
@@ -24,7 +24,7 @@ def sample(name, token):
 
 class BounceTestCase(DatabaseTestCase):
     "Test bounces and complaints"
-    modules = ['marketing_automation', 'inbound_email']
+    modules = EVERYTHING
 
     def sent(self, address):
         "Return a record activity whose e-mail went to the address"

@@ -8,7 +8,7 @@ from trytond.transaction import Transaction
 
 from .browser import BrowserTestCase
 from .fixtures import (
-    create_email, create_marketer, create_party, create_scenario)
+    EVERYTHING, create_email, create_marketer, create_party, create_scenario)
 
 WINDOW = {'width': 1280, 'height': 800}
 
@@ -16,7 +16,7 @@ WINDOW = {'width': 1280, 'height': 800}
 class EndingTestCase(BrowserTestCase):
     "Test the pages as a user of the group Marketing"
     with_client = True
-    modules = ['marketing_automation', 'sale_complaint']
+    modules = EVERYTHING
 
     @classmethod
     def prepare(cls):

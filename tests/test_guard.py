@@ -18,8 +18,9 @@ from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
 from .fixtures import (
-    DatabaseTestCase, create, create_email, create_marketer, create_party,
-    create_record, create_record_activity, create_scenario, forget)
+    EVERYTHING, DatabaseTestCase, create, create_email, create_marketer,
+    create_party, create_record, create_record_activity, create_scenario,
+    forget)
 
 GUARDS = {
     'party.party': ['overdue_invoice', 'open_complaint'],
@@ -43,7 +44,7 @@ def in_company(test):
 
 class GuardTestCase(DatabaseTestCase):
     "Test guards hold back, and let go when they are not true any more"
-    modules = ['marketing_automation', 'account_invoice', 'sale_complaint']
+    modules = EVERYTHING
 
     def _held(self, *resources, **values):
         "Return {resource: sentence} of the resources that are held back"

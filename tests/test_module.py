@@ -17,7 +17,7 @@ from trytond.pool import Pool, isregisteredby
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 from trytond.transaction import Transaction
 
-from .fixtures import create, create_marketer
+from .fixtures import EVERYTHING, create, create_marketer
 
 MODULE = 'marketing_automation'
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,9 +94,7 @@ class MarketingAutomationTestCase(
         ModuleTestCase):
     "Test Marketing Automation module"
     module = MODULE
-    extras = [
-        'account_invoice', 'company', 'inbound_email', 'sale',
-        'sale_complaint', 'sale_opportunity', 'web_shortener']
+    extras = EVERYTHING[1:]
 
     def _models(self, *classes):
         for name, Model in Pool().iterobject():
