@@ -651,8 +651,9 @@ class Activity(
             'sender_address': '',
             **report_helpers(),
             }
-        sources = [self.email_title, self.email_template]
-        if record and any('sender_address' in (s or '') for s in sources):
+        if record and any(
+                'sender_address' in (source or '')
+                for source in [self.email_title, self.email_template]):
             context['sender_address'] = record.scenario.sender_address(
                 record.record)
         return context
