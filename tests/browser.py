@@ -236,6 +236,19 @@ class BrowserTestCase(unittest.TestCase):
         # A button pressed too early would save what is not loaded as empty
         self.settle(page)
 
+    def see(self, locator):
+        "Wait for what is in a frame, which may be replaced meanwhile"
+        from playwright.sync_api import Error, TimeoutError
+        for _ in range(5):
+            try:
+                return locator.wait_for()
+            except TimeoutError:
+                raise
+            except Error:
+                # Frames have processes of their own, which end with them
+                locator.page.wait_for_timeout(200)
+        locator.wait_for()
+
     def settle(self, page):
         "Wait until the client has shown all the answers"
         for _ in range(3):
@@ -268,10 +281,15 @@ class BrowserTestCase(unittest.TestCase):
 
         The client ignores clicks while it still shows the last answer.
         """
+        from playwright.sync_api import Error
         for i in range(30):
             if not i % 5 and button.is_visible() and button.is_enabled():
                 button.click()
             self.settle(page)
-            if done():
-                return
+            try:
+                if done():
+                    return
+            except Error:
+                # As for what is seen
+                continue
         self.fail(f"The button does nothing: {button}")

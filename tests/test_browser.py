@@ -170,13 +170,13 @@ class ClientTestCase(BrowserTestCase):
         template = page.locator('textarea[name=email_template]:visible')
         shown = page.frame_locator('.form-document iframe')
         frame = shown.frame_locator('iframe')
-        frame.get_by_text("Hello Zoë").wait_for()
+        self.see(frame.get_by_text("Hello Zoë"))
         template.fill(TEMPLATE.replace("Hello", "Good morning"))
         template.press('Tab')
-        frame.get_by_text("Good morning Zoë").wait_for()
+        self.see(frame.get_by_text("Good morning Zoë"))
         template.fill(TEMPLATE.replace('record.name', 'record.nome'))
         template.press('Tab')
-        shown.get_by_text('no field "nome"').wait_for()
+        self.see(shown.get_by_text('no field "nome"'))
 
 
 class UnsubscribeTestCase(BrowserTestCase):

@@ -144,7 +144,7 @@ class DayTestCase(BrowserTestCase):
             page, dialog.locator('input[name=email_title]'),
             "Come to us, ${record.name}")
         shown = dialog.frame_locator('.form-document iframe')
-        shown.get_by_text("Come to us, Zoë").wait_for()
+        self.see(shown.get_by_text("Come to us, Zoë"))
         self.shoot(page, 'email')
         self._button(dialog, "Add").click()
         page.locator('.modal-backdrop').wait_for(state='detached')

@@ -128,7 +128,7 @@ class JourneyTestCase(BrowserTestCase):
         row.get_by_role('button', name="Read").click()
         dialog = page.locator('.modal-content:visible')
         frame = dialog.frame_locator('.form-document iframe')
-        frame.get_by_text("Hello Zoë Miller").wait_for()
+        self.see(frame.get_by_text("Hello Zoë Miller"))
         self.assertEqual(frame.get_by_text("Goodbye").count(), 0)
         link = frame.get_by_text("Use it")
         self.assertEqual(link.get_attribute('href'), URL)

@@ -106,18 +106,18 @@ class WritingTestCase(BrowserTestCase):
 
     def _choose_starter(self, page, dialog, shown):
         email = shown.frame_locator('iframe')
-        email.get_by_text("Hello Zoë").wait_for()
+        self.see(email.get_by_text("Hello Zoë"))
         starter = dialog.locator('select[name=email_starter]')
         starter.select_option(label="Invitation")
         starter.press('Tab')
         dialog.get_by_role('button', name="Replace").click()
         sure = page.locator('.modal-content:visible').last
         sure.get_by_text("OK", exact=True).click()
-        email.get_by_text("something to drink").wait_for()
+        self.see(email.get_by_text("something to drink"))
         title = dialog.locator('input[name=email_title]')
         title.fill("Come to us, ${record.name}")
         title.press('Tab')
-        shown.get_by_text("Come to us, Zoë").wait_for()
+        self.see(shown.get_by_text("Come to us, Zoë"))
         self._check_in_sight(page, dialog)
         self.shoot(page, 'starter')
 
@@ -141,7 +141,7 @@ class WritingTestCase(BrowserTestCase):
         page.wait_for_timeout(500)
         reference.locator('input:visible').press_sequentially("Anton")
         page.locator('.dropdown-menu a:visible', has_text="Anton").click()
-        shown.get_by_text("Come to us, Anton").wait_for()
+        self.see(shown.get_by_text("Come to us, Anton"))
         self.select(
             page, dialog.locator('select[name=preview_language]'), "German")
         self.select(
@@ -152,7 +152,7 @@ class WritingTestCase(BrowserTestCase):
         self.shoot(page, 'phone')
         self.select(
             page, dialog.locator('select[name=preview_view]'), "Plain Text")
-        shown.locator('pre').get_by_text("Hello Anton").wait_for()
+        self.see(shown.locator('pre').get_by_text("Hello Anton"))
         self.shoot(page, 'text')
 
     def _copy_field(self, page, dialog, shown):
@@ -188,7 +188,7 @@ class WritingTestCase(BrowserTestCase):
             """() => [...document.querySelectorAll('input[name=notice]')]
                 .some((i) => i.value.includes('has been sent'))""")
         shown = wizard.frame_locator('.form-document iframe')
-        shown.frame_locator('iframe').get_by_text("Hello Zoë").wait_for()
+        self.see(shown.frame_locator('iframe').get_by_text("Hello Zoë"))
         self.shoot(page, 'sent')
 
     def test_german(self):
@@ -200,6 +200,6 @@ class WritingTestCase(BrowserTestCase):
         self.login(page, url, 'maria')
         dialog = self._open(page, "Marketing", "Szenarien", "Aktivitäten")
         shown = dialog.frame_locator('.form-document iframe')
-        shown.frame_locator('iframe').get_by_text("Hello Zoë").wait_for()
+        self.see(shown.frame_locator('iframe').get_by_text("Hello Zoë"))
         self._check_in_sight(page, dialog)
         self.shoot(page, str(page.viewport_size['width']))
