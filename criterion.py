@@ -163,7 +163,7 @@ class Criterion(CriterionMixin, ModelSQL, ModelView):
         'marketing.automation.scenario', "Scenario",
         required=True, ondelete='CASCADE')
     purpose = fields.Char(
-        "Purpose", readonly=True,
+        "Purpose",
         help="What it decides about, empty for who enters.")
 
     @classmethod
