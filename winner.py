@@ -176,9 +176,9 @@ class Activity(metaclass=PoolMeta):
     @classmethod
     def copy(cls, activities, default=None):
         default = default.copy() if default is not None else {}
-        for name in [
-                'test_started_at', 'winner', 'winner_at', 'winner_chosen']:
+        for name in ['test_started_at', 'winner', 'winner_at']:
             default.setdefault(name)
+        default.setdefault('winner_chosen', False)
         return super().copy(activities, default=default)
 
     # What can be decided
