@@ -277,7 +277,8 @@ class Record(metaclass=PoolMeta):
                 where=fields.SQL_OPERATORS['in'](
                     table.record, [r.id for r in records])
                 & table.state.in_(['delivered', 'done'])
-                & (activity.action != Null),
+                # A split only says what comes next
+                & (activity.action != Null) & (activity.action != 'split'),
                 order_by=[table.at.asc, table.id.asc]))
         return dict(cursor)
 

@@ -131,6 +131,23 @@ class GoalTestCase(DeliveryTestCase):
             "which does not count.",
             [e.description for e in record.journey])
 
+    def test_split(self):
+        "Test the goal follows the e-mail, and not the split after it"
+        scenario = create_scenario(domain='[["id", "=", -1]]', **CODED)
+        first = create_email(scenario, name="First")
+        split = create_activity(first, name="Split", action='split')
+        create_email(split, name="Branch", delay=DAY)
+        scenario.state = 'running'
+        scenario.save()
+        row, = self.enter(scenario, first, "Ada")
+        self._age([row])
+        self.drain()
+        reach(row)
+        trigger(LATER + DAY / 2)
+        record = self._record(row)
+        self.assertIn(split, [s.activity for s in record.activities])
+        self.assertEqual(record.goal_activity, first)
+
     def test_days(self):
         "Test a goal that is reached too late does not count"
         row, = self.enter(self.scenario, self.first, "Ada")
