@@ -4,7 +4,7 @@
 """Lots that look random and are always the same, for numbers and SQL alike
 
 A lot is a polynomial over a prime field, whose coefficients come from a seed.
-The lots of any three numbers are independent, and so are those of two seeds
+The lots of any four numbers are independent, and so are those of two seeds
 (M. N. Wegman and J. L. Carter, New hash functions and their use in
 authentication and set equality, 1981).  So shares of many numbers are met as
 if each of them had thrown dice, whichever numbers they are.
@@ -25,13 +25,15 @@ class Draw:
         digest = hashlib.sha256(seed.encode()).digest()
         self.coefficients = [
             int.from_bytes(digest[i:i + 8], 'big') % PRIME
-            for i in [0, 8, 16]]
+            for i in [0, 8, 16, 24]]
 
     def lot(self, number):
         "Return the lot of the number, less than PRIME"
-        a, b, c = self.coefficients
         number = number % PRIME
-        return ((number * a + b) % PRIME * number + c) % PRIME
+        lot, *coefficients = self.coefficients
+        for coefficient in coefficients:
+            lot = (number * lot + coefficient) % PRIME
+        return lot
 
     def wins(self, number, part, whole):
         "Return if the number is among this part of the whole"
