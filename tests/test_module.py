@@ -21,7 +21,7 @@ from .fixtures import EVERYTHING, create, create_marketer
 
 MODULE = 'marketing_automation'
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ['delivery', 'mail', 'template']
+FOLDERS = ['delivery', 'mail', 'outgoing', 'template']
 LANGUAGES = ['de', 'es', 'fr']
 # Models that nobody reads
 SECRET = {'marketing.automation.sent_email.dictionary'}

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PATTERNS = [
     'tryton.cfg', '*.py', '*.xml', '*.html', '*.gif', 'view/**/*',
     'locale/**/*', 'icons/**/*', 'delivery/**/*', 'mail/**/*',
-    'template/**/*', 'starters/**/*', 'tests/**/*']
+    'outgoing/**/*', 'template/**/*', 'starters/**/*', 'tests/**/*']
 # Only for the checkout
 EXCEPT = {'setup.py'}
 SQLITE = 'wheel'
