@@ -212,38 +212,6 @@ class MailSlice(Slice):
             self.results[id_] = Skip('duplicate').values
         outbox.drafts = [d for d in outbox.drafts if d.id not in repeated]
 
-    def _contexts(self):
-        "Yield the contexts in which records are read with their ids"
-        for company, ids in self._companies():
-            with reading({'company': company}):
-                languages = self._group(ids, _language)
-            for language, ids in languages:
-                yield {'company': company, 'language': language}, ids
-
-    def _companies(self):
-        "Return the ids grouped by company"
-        pool = Pool()
-        Activity = pool.get('marketing.automation.activity')
-        scenario = Activity(self.activity).scenario
-        default = scenario.sending_company
-        if 'company' not in pool.get(scenario.model)._fields:
-            return [(default, list(self.states))]
-        return self._group(
-            list(self.states),
-            lambda record: own_company(record.record) or default)
-
-    def _group(self, ids, key):
-        "Return the ids grouped by the key of their records"
-        pool = Pool()
-        RecordActivity = pool.get('marketing.automation.record.activity')
-        groups = defaultdict(list)
-        for record_activity in RecordActivity.browse(ids):
-            value = None
-            with self._catch(record_activity.id):
-                value = key(record_activity.record)
-            groups[value].append(record_activity.id)
-        return list(groups.items())
-
     def _set_variants(self):
         pool = Pool()
         RecordActivity = pool.get('marketing.automation.record.activity')
