@@ -18,8 +18,8 @@ from .tools import configure, start_smtp
 LATER = DUE + dt.timedelta(days=1)
 
 
-class DeliveryTestCase(DatabaseTestCase):
-    "Drains what is due, with a real mail server"
+class CommittedTestCase(DatabaseTestCase):
+    "Has transactions as the crons have, and a real mail server"
 
     def setUp(self):
         super().setUp()
@@ -36,6 +36,10 @@ class DeliveryTestCase(DatabaseTestCase):
         cursor = Transaction().connection.cursor()
         cursor.execute(*Scenario.__table__().delete())
         Transaction().commit()
+
+
+class DeliveryTestCase(CommittedTestCase):
+    "Drains what is due"
 
     def enter(self, scenario, activity, *names, **values):
         "Return the due rows of new parties"

@@ -12,35 +12,17 @@ from trytond.modules.marketing_automation import delivery
 from trytond.modules.marketing_automation.action_value import OPERATORS
 from trytond.modules.marketing_automation.exceptions import ActionError
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME
 from trytond.transaction import Transaction
 
+from .delivering import CommittedTestCase
 from .fixtures import (
-    DUE, DatabaseTestCase, create, create_activity, create_marketer,
-    create_party, create_record, create_record_activity, create_scenario,
-    forget)
-from .tools import configure, start_smtp
+    DUE, create, create_activity, create_marketer, create_party, create_record,
+    create_record_activity, create_scenario, forget)
 
 
-class ActionTestCase(DatabaseTestCase):
+class ActionTestCase(CommittedTestCase):
     "Has rows to do, by transactions of their own"
     modules = ['marketing_automation', 'sale']
-
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(patch.stopall)
-        start_smtp()
-        configure('marketing', automation_drain_time=20)
-        # As the crons do
-        transaction = Transaction().start(DB_NAME, 0)
-        self.addCleanup(transaction.stop, commit=False)
-        self.addCleanup(self._forget)
-
-    def _forget(self):
-        Scenario = Pool().get('marketing.automation.scenario')
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*Scenario.__table__().delete())
-        Transaction().commit()
 
     def row(self, resource=None, model=None, **values):
         "Return a due row of a running scenario with the activity"
@@ -351,4 +333,4 @@ class CategoryTestCase(ActionTestCase):
                 category=category.id)
 
 
-del DatabaseTestCase
+del CommittedTestCase

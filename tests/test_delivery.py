@@ -9,31 +9,21 @@ from unittest.mock import patch
 from trytond.model import fields
 from trytond.modules.marketing_automation import delivery, schedule
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME
 from trytond.transaction import Transaction
 
+from .delivering import CommittedTestCase
 from .fixtures import (
-    DUE, DatabaseTestCase, create_email, create_party, create_record,
-    create_record_activity, create_scenario, forget)
-from .tools import configure, count_statements, received, start_smtp
+    DUE, create_email, create_party, create_record, create_record_activity,
+    create_scenario, forget)
+from .tools import configure, count_statements, received
 
 TEMPLATE = (
     '<html xmlns:py="http://genshi.edgewall.org/"><body>${record.name}%s'
     '<a href="unsubscribe">Unsubscribe</a></body></html>')
 
 
-class DeliveryTestCase(DatabaseTestCase):
+class DeliveryTestCase(CommittedTestCase):
     "Test how due rows become done rows, with a real mail server"
-
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(patch.stopall)
-        self.server = start_smtp()
-        configure('marketing', automation_drain_time=20)
-        # As the crons do
-        transaction = Transaction().start(DB_NAME, 0)
-        self.addCleanup(transaction.stop, commit=False)
-        self.addCleanup(self._forget)
 
     def _forget(self):
         transaction = Transaction()

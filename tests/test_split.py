@@ -4,7 +4,6 @@
 """A record goes down only one branch of a split"""
 import datetime as dt
 from collections import Counter
-from unittest.mock import patch
 
 from trytond.model.exceptions import (
     DomainValidationError, RequiredValidationError)
@@ -13,34 +12,20 @@ from trytond.modules.marketing_automation.estimate import expected, most
 from trytond.modules.marketing_automation.exceptions import (
     RunError, SplitError)
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME, with_transaction
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
+from .delivering import CommittedTestCase
 from .fixtures import (
     DatabaseTestCase, create_activity, create_email, create_party,
     create_record, create_record_activity, create_scenario, forget)
-from .tools import configure, count_statements, start_smtp
+from .tools import count_statements
 
 DAY = dt.timedelta(days=1)
 
 
-class SplitTestCase(DatabaseTestCase):
+class SplitTestCase(CommittedTestCase):
     "Test who goes where, as the crons do it"
-
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(patch.stopall)
-        start_smtp()
-        configure('marketing', automation_drain_time=20)
-        transaction = Transaction().start(DB_NAME, 0)
-        self.addCleanup(transaction.stop, commit=False)
-        self.addCleanup(self._forget)
-
-    def _forget(self):
-        Scenario = Pool().get('marketing.automation.scenario')
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*Scenario.__table__().delete())
-        Transaction().commit()
 
     def _split(self, *shares, **values):
         "Return a running split with branches of the shares"
@@ -282,4 +267,4 @@ class SplitFormTestCase(DatabaseTestCase):
                 create_activity(split, share=share)
 
 
-del DatabaseTestCase
+del CommittedTestCase, DatabaseTestCase

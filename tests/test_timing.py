@@ -4,7 +4,6 @@
 """Activities that are due by a date of the record"""
 import datetime as dt
 import unittest
-from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 from hypothesis import example, given
@@ -14,13 +13,14 @@ from trytond.modules.marketing_automation import clock, delivery, entry
 from trytond.modules.marketing_automation.exceptions import RunError
 from trytond.modules.marketing_automation.schedule import Appointment
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME, with_transaction
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction, check_access
 
+from .delivering import CommittedTestCase
 from .fixtures import (
     DatabaseTestCase, create, create_activity, create_email, create_marketer,
     create_party, create_scenario, forget)
-from .tools import configure, received, start_smtp
+from .tools import received
 
 ZONES = [
     'America/New_York', 'Australia/Lord_Howe', 'Europe/Berlin',
@@ -132,19 +132,12 @@ class AppointmentTestCase(unittest.TestCase):
             dt.datetime(2031, 2, 28, 9))
 
 
-class TimingTestCase(DatabaseTestCase):
+class TimingTestCase(CommittedTestCase):
     "Test activities by dates of sales, with a real mail server"
     modules = ['marketing_automation', 'sale']
 
     def setUp(self):
         super().setUp()
-        self.addCleanup(patch.stopall)
-        self.server = start_smtp()
-        configure('marketing', automation_drain_time=20)
-        # As the crons do
-        transaction = Transaction().start(DB_NAME, 0)
-        self.addCleanup(transaction.stop, commit=False)
-        self.addCleanup(self._forget)
         self.currency = create(
             'currency.currency', name="Euro", code='EUR', symbol="€")
         self.company = create('company.company',
@@ -510,4 +503,4 @@ class DateFieldTestCase(DatabaseTestCase):
                     activity.sentence, sentence + ": send “News”")
 
 
-del DatabaseTestCase
+del CommittedTestCase, DatabaseTestCase

@@ -11,13 +11,14 @@ from trytond.modules.marketing_automation import clock, delivery, entry
 from trytond.modules.marketing_automation.exceptions import (
     ActivityError, DomainError)
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME, with_transaction
+from trytond.tests.test_tryton import with_transaction
 from trytond.transaction import Transaction
 
+from .delivering import CommittedTestCase
 from .fixtures import (
     DatabaseTestCase, create_activity, create_email, create_marketer,
     create_party, create_scenario, forget)
-from .tools import configure, received, start_smtp
+from .tools import received
 
 DAY = dt.timedelta(days=1)
 NOW = dt.datetime(2031, 1, 8, 10)
@@ -38,18 +39,11 @@ def create_wait(parent=None, **values):
             'name': "Wait", 'timing': 'until', 'delay': 14 * DAY, **values})
 
 
-class UntilTestCase(DatabaseTestCase):
+class UntilTestCase(CommittedTestCase):
     "Test what waits, with a real mail server"
 
     def setUp(self):
         super().setUp()
-        self.addCleanup(patch.stopall)
-        self.server = start_smtp()
-        configure('marketing', automation_drain_time=20)
-        # As the crons do
-        transaction = Transaction().start(DB_NAME, 0)
-        self.addCleanup(transaction.stop, commit=False)
-        self.addCleanup(self._forget)
         self.scenario = create_scenario(state='running')
         self.wait = create_wait(self.scenario)
         self.thanks = create_email(
@@ -343,4 +337,4 @@ class UntilCheckTestCase(DatabaseTestCase):
                 self.assertEqual(activity.sentence, sentence)
 
 
-del DatabaseTestCase
+del CommittedTestCase, DatabaseTestCase

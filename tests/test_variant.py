@@ -18,10 +18,11 @@ from trytond.pool import Pool
 from trytond.tests.test_tryton import DB_NAME, with_transaction
 from trytond.transaction import Transaction
 
+from .delivering import CommittedTestCase
 from .fixtures import (
     TEMPLATE, DatabaseTestCase, create_email, create_marketer, create_party,
     create_record, create_record_activity, create_scenario, forget)
-from .tools import configure, content, count_statements, received, start_smtp
+from .tools import content, count_statements, received
 
 HOUR = dt.timedelta(hours=1)
 DAY = dt.timedelta(days=1)
@@ -40,17 +41,8 @@ def create_test(scenario=None, variants=VARIANTS, **values):
             **values})
 
 
-class TestTestCase(DatabaseTestCase):
+class TestTestCase(CommittedTestCase):
     "Runs a test as the crons do, with a real mail server"
-
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(patch.stopall)
-        self.server = start_smtp()
-        configure('marketing', automation_drain_time=20)
-        transaction = Transaction().start(DB_NAME, 0)
-        self.addCleanup(transaction.stop, commit=False)
-        self.addCleanup(self._forget)
 
     def _forget(self):
         pool = Pool()
@@ -512,4 +504,4 @@ class VariantFormTestCase(DatabaseTestCase):
                 Variant.delete([variant])
 
 
-del DatabaseTestCase, TestTestCase
+del CommittedTestCase, DatabaseTestCase, TestTestCase

@@ -4,7 +4,6 @@
 """At which hours e-mails are sent, by the clock of the recipient"""
 import datetime as dt
 import unittest
-from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 from hypothesis import example, given
@@ -14,13 +13,13 @@ from trytond.modules.marketing_automation import clock, delivery
 from trytond.modules.marketing_automation.exceptions import WindowError
 from trytond.modules.marketing_automation.schedule import Window
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME
 from trytond.transaction import Transaction
 
+from .delivering import CommittedTestCase
 from .fixtures import (
-    DatabaseTestCase, create_email, create_party, create_record,
-    create_record_activity, create_scenario, forget)
-from .tools import configure, received, start_smtp
+    create_email, create_party, create_record, create_record_activity,
+    create_scenario, forget)
+from .tools import received
 
 ZONES = [
     'America/New_York', 'Australia/Lord_Howe', 'Europe/Berlin',
@@ -105,25 +104,9 @@ class WindowTestCase(unittest.TestCase):
             dt.datetime(2031, 1, 13, 9))
 
 
-class SendingHoursTestCase(DatabaseTestCase):
+class SendingHoursTestCase(CommittedTestCase):
     "Test activities that have their hours, with a real mail server"
     modules = ['marketing_automation', 'company']
-
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(patch.stopall)
-        self.server = start_smtp()
-        configure('marketing', automation_drain_time=20)
-        # As the crons do
-        transaction = Transaction().start(DB_NAME, 0)
-        self.addCleanup(transaction.stop, commit=False)
-        self.addCleanup(self._forget)
-
-    def _forget(self):
-        Scenario = Pool().get('marketing.automation.scenario')
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*Scenario.__table__().delete())
-        Transaction().commit()
 
     def _row(self, zone=None, at=NOW, scenario=None, **values):
         "Return a due row of a running scenario with the hours 9 to 17"
@@ -241,4 +224,4 @@ class SendingHoursTestCase(DatabaseTestCase):
                 window_from=dt.time(17), window_to=dt.time(9))
 
 
-del DatabaseTestCase
+del CommittedTestCase
